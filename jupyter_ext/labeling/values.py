@@ -1,0 +1,136 @@
+"""Values of labels: tasks, people's votes, functions with their votes, frozen label sets."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+
+from jupyter_ext.values import Digest, Name, Query, Text, Value
+
+ClassName = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class LabelTaskSpec(Value):
+    """A question asked of every row of a data set, and its possible answers."""
+
+    name: Name
+    dataset_id: str
+    classes: Annotated[tuple[ClassName, ...], Field(min_length=2, max_length=10_000)]
+    description: Text = ""
+
+    @field_validator("classes")
+    @classmethod
+    def _classes_are_unique(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(classes)) != len(classes):
+            raise ValueError("the classes must differ from each other")
+        return classes
+
+
+class LabelTask(LabelTaskSpec):
+    """A stored task. Class number ``i`` in vote matrices is ``classes[i]``."""
+
+    id: str
+    owner: str
+    created_at: datetime
+
+
+class VoteIn(Value):
+    """One person's answer for one row. ``label`` None withdraws the vote (undo)."""
+
+    key: Annotated[str, Field(min_length=1, max_length=500)]
+    label: ClassName | None
+
+
+class VotesIn(Value):
+    """A batch of votes of the signed-in user: all are stored, or none."""
+
+    votes: Annotated[list[VoteIn], Field(min_length=1, max_length=10_000)]
+
+
+class VotesStored(Value):
+    """The acknowledgement, sent after the commit."""
+
+    stored: int
+    withdrawn: int
+
+
+class Vote(Value):
+    """A person's current vote."""
+
+    task_id: str
+    key: str
+    voter: str
+    label: str
+    updated_at: datetime
+
+
+class VoteQuery(Query):
+    """Filter of a task's votes."""
+
+    limit: int = Field(default=500, ge=1, le=10_000)
+    voter: str | None = None
+
+
+class FunctionSpec(Value):
+    """A labeling function as it was run on the task's data: its source and its column of votes."""
+
+    name: Name
+    digest: Digest
+    source: Annotated[str, Field(max_length=200_000)]
+    votes_blob: Digest
+    n_votes: Annotated[int, Field(ge=0)]
+    n_errors: Annotated[int, Field(ge=0)] = 0
+    polarity: tuple[str, ...] = ()
+
+
+class LabelFunction(FunctionSpec):
+    """A stored function. The version counts up when the digest under the same name changes."""
+
+    id: str
+    task_id: str
+    version: int
+    owner: str
+    created_at: datetime
+
+
+class LabelSetSpec(Value):
+    """A frozen result: Parquet with columns ``key``, ``label`` and ``p_<class>``, and how it came about."""
+
+    name: Name
+    task_id: str
+    blob: Digest
+    method: Name
+    params: dict[str, Any] = {}
+    functions: tuple[str, ...] = ()
+    voters: tuple[str, ...] = ()
+    agreement: float | None = None
+    metrics: dict[str, float] = {}
+    description: Text = ""
+
+
+class LabelSet(LabelSetSpec):
+    """A stored, immutable version of a label set. ``n_labeled`` is counted by the server from the Parquet."""
+
+    id: str
+    version: int
+    dataset_id: str
+    n_items: int
+    n_labeled: int
+    owner: str
+    created_at: datetime
+
+
+class LabelTaskQuery(Query):
+    """Filter of tasks."""
+
+    name: str | None = None
+    dataset_id: str | None = None
+
+
+class LabelSetQuery(Query):
+    """Filter of label sets."""
+
+    name: str | None = None
+    task_id: str | None = None

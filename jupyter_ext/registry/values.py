@@ -1,0 +1,118 @@
+"""Values of the registry: models, versions, aliases and their moves, lineage."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from jupyter_ext.values import Digest, Query, Text, Value
+
+#: MLflow's own limits on aliases; ``latest`` and ``v1`` are reserved by it.
+Alias = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9_\-]+$")]
+
+
+class ModelVersionSpec(Value):
+    """What a client sends to register a version: a zipped MLflow model folder and where it came from."""
+
+    archive: Digest
+    description: Text = ""
+    dataset_id: str | None = None
+    label_set_id: str | None = None
+    job_id: str | None = None
+    metrics: dict[str, float] = {}
+    params: dict[str, str] = {}
+    tags: dict[str, str] = {}
+
+
+class ColumnSpec(Value):
+    """One input or output of a model's signature."""
+
+    name: str | None = None
+    type: str
+    required: bool = True
+
+
+class ModelVersion(Value):
+    """A version in the registry. ``signature`` comes from the ``MLmodel`` file; ``serialization_format`` is shown because it decides who can load it."""
+
+    name: str
+    version: int
+    aliases: tuple[str, ...] = ()
+    description: str = ""
+    model_id: str | None = None
+    run_id: str | None = None
+    source: str | None = None
+    flavor: str | None = None
+    serialization_format: str | None = None
+    inputs: tuple[ColumnSpec, ...] = ()
+    outputs: tuple[ColumnSpec, ...] = ()
+    metrics: dict[str, float] = {}
+    params: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    dataset_id: str | None = None
+    label_set_id: str | None = None
+    job_id: str | None = None
+    created_at: datetime
+
+
+class Model(Value):
+    """A registered model: its newest version and where each alias points."""
+
+    name: str
+    description: str = ""
+    latest_version: int | None = None
+    aliases: dict[str, int] = {}
+    created_at: datetime
+    updated_at: datetime
+
+
+class AliasTarget(Value):
+    """Where to move an alias, and why."""
+
+    version: Annotated[int, Field(ge=1)]
+    reason: Text = ""
+
+
+class AliasMove(Value):
+    """One move of an alias, kept for ever. ``to_version`` None means it was removed."""
+
+    id: int
+    model: str
+    alias: str
+    from_version: int | None
+    to_version: int | None
+    actor: str
+    reason: str = ""
+    at: datetime
+
+
+class LineageNode(Value):
+    """A thing in the graph: ``id`` is ``dataset:<id>``, ``model_version:<name>/<version>`` …; ``label`` is what a person reads."""
+
+    id: str
+    kind: Literal["dataset", "label_set", "job", "model_version"]
+    label: str
+    at: datetime | None = None
+    facts: dict[str, Any] = {}
+
+
+class LineageEdge(Value):
+    """``source`` went into ``target``."""
+
+    source: str
+    target: str
+
+
+class Lineage(Value):
+    """The graph upstream of a model version."""
+
+    nodes: tuple[LineageNode, ...]
+    edges: tuple[LineageEdge, ...]
+
+
+class ModelQuery(Query):
+    """Filter of the list of models; ``name`` matches a part of the name."""
+
+    name: str | None = None
