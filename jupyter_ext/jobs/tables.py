@@ -67,6 +67,8 @@ attempt = sa.Table(
     sa.Column("ended_at", UtcDateTime),
     sa.Column("resumed_step", sa.BigInteger),
     sa.Column("durable_step", sa.BigInteger),
+    # The last step it reported: what the next attempt redoes is the distance from where it resumes.
+    sa.Column("last_step", sa.BigInteger),
     # Bytes of log in storage; settled when the attempt ends, so that offsets over all attempts never move.
     sa.Column("log_size", sa.BigInteger, nullable=False),
     # Whether Ray still keeps a record of it that we have not deleted.
@@ -74,6 +76,8 @@ attempt = sa.Table(
     sa.Column("reason", sa.String(64)),
     sa.Column("message", sa.Text, nullable=False),
 )
+_IN_RAY = attempt.c.in_ray.is_(True)
+sa.Index("ix_attempt_in_ray", attempt.c.job_id, sqlite_where=_IN_RAY, postgresql_where=_IN_RAY)
 
 job_event = sa.Table(
     "job_event",
