@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 T = TypeVar("T")
 
 #: A name people type: letters, digits, ``._-`` and single spaces inside, at most 128 characters.
-Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_](?:[A-Za-z0-9_.\- ]*[A-Za-z0-9_.\-])?$")]
+Name = Annotated[
+    str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_](?:[A-Za-z0-9_.\- ]*[A-Za-z0-9_.\-])?$")
+]
 #: The content address of a blob: lower-case SHA-256 in hexadecimal.
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 #: Free text a person reads; bounded so that a list of it stays small.

@@ -101,7 +101,9 @@ class Database:
             yield
         except OperationalError as error:
             if "disk is full" in str(error.orig):
-                raise StorageFull("The disk under the database is full. Nothing was written; free some space.") from error
+                raise StorageFull(
+                    "The disk under the database is full. Nothing was written; free some space."
+                ) from error
             raise Unavailable(f"The database does not answer: {_first_line(error)}") from error
         except DBAPIError as error:
             if error.connection_invalidated:

@@ -191,7 +191,16 @@ class Blobs:
         """Return the object path of a blob that was uploaded, or raise `Invalid`."""
         path = self.path(digest)
         if not self._objects.exists(path):
-            raise Invalid(f"The blob {digest[:12]}… was not uploaded. Upload it first: PUT /blobs/{digest}.", blob=digest)
+            raise Invalid(
+                f"The blob {digest[:12]}… was not uploaded. Upload it first: PUT /blobs/{digest}.", blob=digest
+            )
+        return path
+
+    def find(self, digest: str) -> str:
+        """Return the object path of a blob, or raise `NotFound`."""
+        path = self.path(digest)
+        if not self._objects.exists(path):
+            raise NotFound(f"There is no blob {digest}.", blob=digest)
         return path
 
     def get(self, digest: str) -> bytes:
@@ -221,5 +230,7 @@ def _translated(path: str) -> Iterator[None]:
         raise NotFound(f"There is no object {path!r}.", path=path) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull("The object store is full. Nothing was written; free some space and try again.") from error
+            raise StorageFull(
+                "The object store is full. Nothing was written; free some space and try again."
+            ) from error
         raise Unavailable(f"The object store failed on {path!r}: {error.strerror or error}") from error

@@ -1,0 +1,1 @@
+"""What the Jupyter server serves: routes, their handlers, events, the OpenAPI document."""
