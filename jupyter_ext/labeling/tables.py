@@ -22,11 +22,15 @@ label_task = sa.Table(
 label_vote = sa.Table(
     "label_vote",
     metadata,
-    sa.Column("task_id", sa.String(64), sa.ForeignKey("label_task.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("key", sa.String(500), primary_key=True),
-    sa.Column("voter", sa.String(255), primary_key=True),
+    # Votes are listed by this number: a changed vote keeps it, so that paging misses none and repeats none.
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("task_id", sa.String(64), sa.ForeignKey("label_task.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("key", sa.String(500), nullable=False),
+    sa.Column("voter", sa.String(255), nullable=False),
     sa.Column("label", sa.String(200), nullable=False),
     sa.Column("updated_at", UtcDateTime, nullable=False),
+    sa.UniqueConstraint("task_id", "key", "voter", name="uq_label_vote_task_key_voter"),
+    sa.Index("ix_label_vote_task_id_id", "task_id", "id"),
 )
 
 label_function = sa.Table(
