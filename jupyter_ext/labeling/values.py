@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, FiniteFloat, field_validator
 
 from jupyter_ext.values import Digest, Name, Query, Text, Value
 
-ClassName = Annotated[str, Field(min_length=1, max_length=200)]
+#: What a class is called, in any language; no control characters, which some databases refuse.
+ClassName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
 class LabelTaskSpec(Value):
@@ -81,7 +83,7 @@ class FunctionSpec(Value):
     source: Annotated[str, Field(max_length=200_000)]
     votes_blob: Digest
     n_votes: Annotated[int, Field(ge=0)]
-    n_errors: Annotated[int, Field(ge=0)] = 0
+    n_errors: Annotated[int, Field(ge=0, le=2**53)] = 0
     polarity: tuple[str, ...] = ()
 
 
@@ -96,7 +98,7 @@ class LabelFunction(FunctionSpec):
 
 
 class LabelSetSpec(Value):
-    """A frozen result: Parquet with columns ``key``, ``label`` and ``p_<class>``, and how it came about."""
+    """A frozen result: Parquet with columns ``key``, ``label`` and ``p_<class number>``, and how it came about."""
 
     name: Name
     task_id: str
@@ -105,9 +107,15 @@ class LabelSetSpec(Value):
     params: dict[str, Any] = {}
     functions: tuple[str, ...] = ()
     voters: tuple[str, ...] = ()
-    agreement: float | None = None
-    metrics: dict[str, float] = {}
+    agreement: FiniteFloat | None = None
+    metrics: dict[str, FiniteFloat] = {}
     description: Text = ""
+
+    @field_validator("params")
+    @classmethod
+    def _params_are_json(cls, params: dict[str, Any]) -> dict[str, Any]:
+        json.dumps(params, allow_nan=False)  # NaN and infinity are not JSON; this raises the ValueError that tells it
+        return params
 
 
 class LabelSet(LabelSetSpec):
