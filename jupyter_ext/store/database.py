@@ -15,6 +15,9 @@ from jupyter_ext.store.schema import now, outbox
 
 Row = Mapping[str, Any]
 
+#: SQLite reports a wrong statement as an operational error too; these are the ones that trying later may mend.
+_SQLITE_AWAY = ("is locked", "unable to open", "disk I/O error")
+
 
 class Transaction:
     """One transaction. Statements are SQLAlchemy Core; rows come back as mappings."""
@@ -78,10 +81,10 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Transaction]:
         """Open a writing transaction: commits on leaving, rolls back on any exception."""
-        with self._translated(), self.engine.connect().execution_options(jupyter_ext_write=True) as connection:
-            with connection.begin():
-                transaction = Transaction(connection)
-                yield transaction
+        writing = self.engine.execution_options(jupyter_ext_write=True)
+        with self._translated(), writing.begin() as connection:
+            transaction = Transaction(connection)
+            yield transaction
         if transaction.emitted and self._on_commit is not None:
             self._on_commit()
 
@@ -104,6 +107,8 @@ class Database:
                 raise StorageFull(
                     "The disk under the database is full. Nothing was written; free some space."
                 ) from error
+            if self.dialect == "sqlite" and not any(sign in str(error.orig) for sign in _SQLITE_AWAY):
+                raise
             raise Unavailable(f"The database does not answer: {_first_line(error)}") from error
         except DBAPIError as error:
             if error.connection_invalidated:

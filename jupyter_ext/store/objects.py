@@ -19,7 +19,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from jupyter_ext.errors import Invalid, NotFound, StorageFull, Unavailable
 
-_SEGMENT = re.compile(r"^[A-Za-z0-9_@=+,.\-]+$")
+_SEGMENT = re.compile(r"[A-Za-z0-9_@=+,.\-]+")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def confine(path: str) -> str:
     jupyter_ext.errors.Invalid: '../secrets' is not a path inside the workspace's object store.
     """
     segments = path.split("/")
-    if any(not _SEGMENT.match(segment) or segment.strip(".") == "" for segment in segments):
+    if any(not _SEGMENT.fullmatch(segment) or segment.strip(".") == "" for segment in segments):
         raise Invalid(f"{path!r} is not a path inside the workspace's object store.", path=path)
     return path
 
