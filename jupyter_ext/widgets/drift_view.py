@@ -1,0 +1,246 @@
+"""Read a drift report in a notebook cell: the verdict, a sortable table, and each column's two histograms."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import traitlets
+
+from jupyter_ext.errors import Invalid
+from jupyter_ext.widgets._items import as_text, is_missing
+from jupyter_ext.widgets._static import drift_html
+from jupyter_ext.widgets._view import View, read_asset
+
+#: Bytes of rows that a view carries, the histograms of the columns that moved most among them.
+MAX_ROWS_BYTES = 60_000
+MAX_HISTOGRAMS_BYTES = 45_000
+MAX_BINS = 40
+
+_TESTS = {
+    "psi": "population stability",
+    "ks": "Kolmogorov-Smirnov",
+    "chi2": "chi-square",
+    "chi_square": "chi-square",
+}
+
+
+class Report(Protocol):
+    """What is shown: `jupyter_ext.monitoring.DriftReport` is one."""
+
+    alpha: float
+    correction: str
+    n_reference: int
+    n_current: int
+    #: A pandas.DataFrame with the index feature and the columns kind, method, statistic, threshold, q_value, drifted.
+    table: Any
+    histograms: Mapping[str, Mapping[str, Any]]
+
+
+class DriftView(View):
+    """Show which columns of a later batch moved, how far, and how they look.
+
+    The table begins with the columns that moved most. It sorts by any heading, searches by name, and opens a column's
+    histogram and its numbers by a click or Enter. The view carries at most 100 kB: of a very wide report it keeps the
+    columns that moved most, and says how many are left out.
+
+    Parameters
+    ----------
+    report
+        A `jupyter_ext.monitoring.DriftReport`.
+
+    Raises
+    ------
+    Invalid
+        If it is none.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> import pandas as pd
+    >>> table = pd.DataFrame(
+    ...     {"kind": "numeric", "method": "ks", "statistic": [0.4, 0.02], "threshold": 0.1, "q_value": [0.001, 0.9],
+    ...      "drifted": [True, False]}, index=["area", "texture"])
+    >>> report = SimpleNamespace(
+    ...     table=table, histograms={}, alpha=0.05, correction="bh", n_reference=400, n_current=169)
+    >>> DriftView(report).verdict
+    '1 of 2 columns moved: area.'
+    """
+
+    _esm = read_asset("drift_view.js")
+    _css = read_asset("base.css") + read_asset("drift_view.css")
+
+    _facts = traitlets.Dict().tag(sync=True)
+    _rows: list[dict[str, Any]] = traitlets.List().tag(sync=True)
+
+    def __init__(self, report: Report) -> None:
+        missing = [name for name in ("table", "histograms", "alpha", "correction") if not hasattr(report, name)]
+        if missing:
+            raise Invalid(f"DriftView shows a DriftReport; {type(report).__name__} has no {' and no '.join(missing)}.")
+        rows = _rows_of(report)
+        super().__init__()
+        kept = _within_budget(rows)
+        self._facts = {
+            "verdict": _verdict([row["feature"] for row in rows if row["drifted"]], len(rows)),
+            "basis": _basis(report, sum(row["q_value"] is not None for row in rows)),
+            "n_moved": sum(row["drifted"] for row in rows),
+            "total": len(rows),
+        }
+        self._rows = kept
+
+    @property
+    def verdict(self) -> str:
+        """The report in one sentence."""
+        return str(self._facts["verdict"])
+
+    def __repr__(self) -> str:
+        return f"<DriftView: {self.verdict}>"
+
+    def static_html(self) -> str:
+        """Return the verdict and the table as self-contained HTML."""
+        return drift_html(self._facts, self._rows, twin=self._twin, css=self._css)
+
+
+def _float(value: Any) -> float | None:
+    """Return a number that JSON can carry, None for a missing or infinite one."""
+    if is_missing(value) or not math.isfinite(value):
+        return None
+    return float(f"{value:.6g}")
+
+
+def _rows_of(report: Report) -> list[dict[str, Any]]:
+    rows = []
+    for record in report.table.reset_index(names="feature").to_dict("records"):
+        feature = str(record["feature"])
+        method = str(record["method"])
+        rows.append(
+            {
+                "feature": feature[:200],
+                "kind": str(record["kind"]),
+                "test": _TESTS.get(method, method.replace("_", " ")),
+                "statistic": _float(record["statistic"]),
+                "threshold": _float(record["threshold"]),
+                "q_value": _float(record["q_value"]),
+                "drifted": bool(record["drifted"]),
+                "histogram": _bins(report.histograms.get(record["feature"]), feature),
+            }
+        )
+    return sorted(rows, key=_severity, reverse=True)
+
+
+def _severity(row: Mapping[str, Any]) -> tuple[bool, float]:
+    """Order columns by whether they moved, then by how far the statistic is over its threshold."""
+    statistic, threshold = row["statistic"], row["threshold"]
+    if statistic is None:
+        return row["drifted"], 0.0
+    return row["drifted"], statistic / threshold if threshold else statistic
+
+
+def _bins(histogram: Mapping[str, Any] | None, feature: str) -> dict[str, list[Any]] | None:
+    """Return names and shares of at most `MAX_BINS` bins."""
+    if not histogram or not len(histogram["reference"]):
+        return None
+    reference, current = list(map(float, histogram["reference"])), list(map(float, histogram["current"]))
+    categories, edges = histogram.get("categories"), histogram.get("edges")
+    names = (
+        [as_text(name) or "missing" for name in categories] if categories is not None else _spans(edges, len(reference))
+    )
+    if not len(names) == len(reference) == len(current):
+        raise Invalid(
+            f"The histogram of {feature[:100]!r} has {len(names)} bins, {len(reference)} and {len(current)} shares."
+        )
+    while len(names) > MAX_BINS and categories is None:
+        names = [
+            name if name == other else f"{name.split(' to ')[0]} to {other.split(' to ')[-1]}"
+            for name, other in _pairs(names)
+        ]
+        reference = [sum(set_) for set_ in _pairs(reference, 0.0)]
+        current = [sum(set_) for set_ in _pairs(current, 0.0)]
+    if len(names) > MAX_BINS:
+        most = sorted(range(len(names)), key=lambda place: -max(reference[place], current[place]))[: MAX_BINS - 1]
+        rest = set(range(len(names))) - set(most)
+        names = [*(names[place] for place in most), f"{len(rest)} others"]
+        reference = [*(reference[place] for place in most), sum(reference[place] for place in rest)]
+        current = [*(current[place] for place in most), sum(current[place] for place in rest)]
+    return {
+        "bins": [name[:60] for name in names],
+        "reference": [round(share, 4) for share in reference],
+        "current": [round(share, 4) for share in current],
+    }
+
+
+def _pairs(values: Sequence[Any], fill: Any = None) -> list[tuple[Any, Any]]:
+    """Return neighbours two by two; an odd last one with itself, or with ``fill``."""
+    last = values[-1] if fill is None else fill
+    return list(zip(values[::2], [*values[1::2], last][: (len(values) + 1) // 2], strict=True))
+
+
+def _spans(edges: Sequence[Any] | None, n: int) -> list[str]:
+    """Return the names of numeric bins; the outer ones may be open.
+
+    Examples
+    --------
+    >>> _spans([0, 1, 2.5], 2)
+    ['0 to 1', '1 to 2.5']
+    >>> _spans([1], 2)
+    ['< 1', '≥ 1']
+    """
+    if edges is None:
+        return [f"bin {place + 1}" for place in range(n)]
+    sides: list[Any] = list(edges)
+    if len(sides) == n - 1:
+        sides = [-math.inf, *sides, math.inf]
+    names = []
+    for left, right in itertools.pairwise(sides):
+        if not isinstance(left, (int, float)):
+            names.append(f"{left} to {right}")
+        elif math.isinf(left):
+            names.append(f"< {right:.4g}")
+        elif math.isinf(right):
+            names.append(f"≥ {left:.4g}")
+        else:
+            names.append(f"{left:.4g} to {right:.4g}")
+    return names
+
+
+def _within_budget(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the first rows, the first of those with their histograms, that fit into what a view may carry."""
+    kept: list[dict[str, Any]] = []
+    used = 0
+    for row in rows:
+        if used + _size(row) > MAX_HISTOGRAMS_BYTES:
+            row = {**row, "histogram": None}
+        used += _size(row)
+        if used > MAX_ROWS_BYTES:
+            break
+        kept.append(row)
+    return kept
+
+
+def _size(row: Mapping[str, Any]) -> int:
+    return len(json.dumps(row, ensure_ascii=False).encode())
+
+
+def _verdict(moved: Sequence[str], total: int) -> str:
+    columns = "column" if total == 1 else "columns"
+    if not moved:
+        return f"None of {total:,} {columns} moved."
+    names = ", ".join(moved[:3]) + (f" and {len(moved) - 3:,} more" if len(moved) > 3 else "")
+    return f"{len(moved):,} of {total:,} {columns} moved: {names}."
+
+
+def _basis(report: Report, n_tests: int) -> str:
+    sizes = f"{report.n_reference:,} reference rows against {report.n_current:,} current rows. "
+    if not n_tests:
+        return sizes + "Each statistic is held against its own threshold."
+    level = f"{100 * report.alpha:.3g} %"
+    tests = f"{n_tests:,} test{'s' if n_tests > 1 else ''}"
+    control = {
+        "bh": f"False-discovery rate held at {level} over {tests} (Benjamini-Hochberg).",
+        "by": f"False-discovery rate held at {level} over {tests} (Benjamini-Yekutieli).",
+        "bonferroni": f"Family-wise error held at {level} over {tests} (Bonferroni).",
+    }
+    return sizes + control.get(report.correction, f"Each of {tests} at {level}, not corrected for their number.")
