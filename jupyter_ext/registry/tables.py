@@ -1,4 +1,4 @@
-"""Tables of the registry. MLflow holds models, versions and aliases; here is what it does not keep: moves, intents, lineage."""
+"""Tables of the registry: what MLflow does not keep, that is, who moved an alias and why, and lineage."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from jupyter_ext.store import Json, UtcDateTime, metadata
 
-#: One registration of a version. ``version`` is None until MLflow has it: such a row is work to complete or to clear away.
+#: One registration of a version. ``version`` is None until MLflow has it: such a row is to complete or to clear away.
 registration = sa.Table(
     "model_registration",
     metadata,
@@ -21,7 +21,7 @@ registration = sa.Table(
     sa.Index("ix_model_registration_open", "version", "created_at"),
 )
 
-#: Every move of an alias, kept for ever. ``done`` false is an intent written before MLflow was asked; at most one an alias.
+#: Every move of an alias, kept for ever. ``done`` false is an intent, written before MLflow is asked; one an alias.
 alias_move = sa.Table(
     "model_alias_move",
     metadata,
@@ -46,7 +46,7 @@ alias_move = sa.Table(
     ),
 )
 
-#: A thing in the graph of origins, as it was when a version was registered from it (data sets, label sets and jobs do not change).
+#: A thing in the graph of origins, as it was when a version was registered from it.
 lineage_node = sa.Table(
     "lineage_node",
     metadata,

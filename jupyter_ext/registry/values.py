@@ -5,12 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from jupyter_ext.values import Digest, Query, Text, Value
 
-#: MLflow's own limits on aliases; ``latest`` and ``v1`` are reserved by it.
-Alias = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9_\-]+$")]
+#: MLflow's own limits on aliases; it also keeps ``latest`` and ``v1``, ``v2``… for itself.
+Alias = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9_\-]+$")]
+Metric = Annotated[float, Field(allow_inf_nan=False)]
+MetricName = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[A-Za-z0-9_\-. /]+$")]
+TagName = Annotated[str, Field(min_length=1, max_length=250)]
+TagValue = Annotated[str, Field(max_length=5000)]
 
 
 class ModelVersionSpec(Value):
@@ -21,9 +25,18 @@ class ModelVersionSpec(Value):
     dataset_id: str | None = None
     label_set_id: str | None = None
     job_id: str | None = None
-    metrics: dict[str, float] = {}
-    params: dict[str, str] = {}
-    tags: dict[str, str] = {}
+    metrics: Annotated[dict[MetricName, Metric], Field(max_length=10_000)] = {}
+    params: Annotated[dict[MetricName, TagValue], Field(max_length=1_000)] = {}
+    tags: Annotated[dict[TagName, TagValue], Field(max_length=100)] = {}
+    idempotency_key: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+
+    @field_validator("tags")
+    @classmethod
+    def _tags_are_the_users(cls, tags: dict[str, str]) -> dict[str, str]:
+        taken = sorted(key for key in tags if key.startswith(("mlflow.", "jupyter_ext.")))
+        if taken:
+            raise ValueError(f"the tag {taken[0]!r} belongs to the registry itself; choose another prefix")
+        return tags
 
 
 class ColumnSpec(Value):
@@ -34,8 +47,17 @@ class ColumnSpec(Value):
     required: bool = True
 
 
-class ModelVersion(Value):
-    """A version in the registry. ``signature`` comes from the ``MLmodel`` file; ``serialization_format`` is shown because it decides who can load it."""
+class ModelFacts(Value):
+    """What the ``MLmodel`` file says: ``serialization_format`` is shown because it decides who can load the model."""
+
+    flavor: str | None = None
+    serialization_format: str | None = None
+    inputs: tuple[ColumnSpec, ...] = ()
+    outputs: tuple[ColumnSpec, ...] = ()
+
+
+class ModelVersion(ModelFacts):
+    """A version in the registry, with the facts of its ``MLmodel`` file and of its MLflow run."""
 
     name: str
     version: int
@@ -44,16 +66,13 @@ class ModelVersion(Value):
     model_id: str | None = None
     run_id: str | None = None
     source: str | None = None
-    flavor: str | None = None
-    serialization_format: str | None = None
-    inputs: tuple[ColumnSpec, ...] = ()
-    outputs: tuple[ColumnSpec, ...] = ()
     metrics: dict[str, float] = {}
     params: dict[str, str] = {}
     tags: dict[str, str] = {}
     dataset_id: str | None = None
     label_set_id: str | None = None
     job_id: str | None = None
+    owner: str | None = None
     created_at: datetime
 
 
@@ -89,7 +108,10 @@ class AliasMove(Value):
 
 
 class LineageNode(Value):
-    """A thing in the graph: ``id`` is ``dataset:<id>``, ``model_version:<name>/<version>`` …; ``label`` is what a person reads."""
+    """A thing in the graph; ``label`` is what a person reads.
+
+    ``id`` is ``dataset:<id>``, ``label_set:<id>``, ``job:<id>`` or ``model_version:<name>/<version>``.
+    """
 
     id: str
     kind: Literal["dataset", "label_set", "job", "model_version"]
