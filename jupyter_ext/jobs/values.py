@@ -12,7 +12,10 @@ from jupyter_ext.values import Digest, Name, Query, Text, Value
 
 
 class JobState(StrEnum):
-    """``queued → admitted → starting → running → succeeded | failed | cancelled``; ``running → interrupted → queued``."""
+    """``queued → admitted → starting → running → succeeded | failed | cancelled``; ``running → interrupted → queued``.
+
+    ``cancelling`` is between a wish to stop and the end of the processes.
+    """
 
     QUEUED = "queued"
     ADMITTED = "admitted"
@@ -134,7 +137,10 @@ class Checkpoint(Value):
 
 
 class LogChunk(Value):
-    """A piece of a job's log. Offsets count UTF-8 bytes over all attempts; ask again from ``next_offset`` until ``complete``."""
+    """A piece of a job's log. Offsets count UTF-8 bytes over all attempts.
+
+    Ask again from ``next_offset`` until ``complete``.
+    """
 
     offset: int
     next_offset: int

@@ -1,0 +1,49 @@
+"""Everything a job prints, at the level of file descriptors: C libraries, subprocesses, Ray's forwarded lines."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+
+_READ_BYTES = 64 * 1024
+#: How long the end of the capture waits for what the job's own left-over subprocesses still hold open.
+_DRAIN_S = 2.0
+
+
+class Capture:
+    """Sends what is written to stdout and stderr to ``sink`` as well as where it went before.
+
+    Parameters
+    ----------
+    sink
+        Called with bytes, from a thread of the capture.
+    """
+
+    def __init__(self, sink: Callable[[bytes], None]) -> None:
+        self._sink = sink
+        self._saved = (os.dup(1), os.dup(2))
+        reading, writing = os.pipe()
+        self._reading = reading
+        os.dup2(writing, 1)
+        os.dup2(writing, 2)
+        os.close(writing)
+        # A pipe would be block-buffered: a line must be seen when it is printed.
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+        self._thread = threading.Thread(target=self._pump, name="jupyter-ext-capture", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop: both streams go where they went before, and what was written until now has reached the sink."""
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os.dup2(self._saved[0], 1)
+        os.dup2(self._saved[1], 2)
+        self._thread.join(_DRAIN_S)
+
+    def _pump(self) -> None:
+        while data := os.read(self._reading, _READ_BYTES):
+            os.write(self._saved[0], data)
+            self._sink(data)

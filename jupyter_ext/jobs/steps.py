@@ -1,0 +1,485 @@
+"""One step of one job: look at the evidence, write down what it means, do the next thing.
+
+Every step may be cut off anywhere and taken again by another supervisor: what is to be done outside is written down
+before it is done, and can be asked for afterwards by its submission id.
+"""
+
+from __future__ import annotations
+
+import random
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+
+import sqlalchemy as sa
+from pydantic import ValidationError
+
+from jupyter_ext.errors import NotFound, Unavailable
+from jupyter_ext.jobs import ledger, logs, tables
+from jupyter_ext.jobs.protocol import Context, Outcome, Status, Task, attempt_path, fence_path
+from jupyter_ext.jobs.states import Blame, Verdict, judge
+from jupyter_ext.jobs.values import JobState, Resources
+from jupyter_ext.store import Row, Transaction, now
+
+if TYPE_CHECKING:
+    import logging
+
+    from jupyter_ext.clusters.service import Connection
+    from jupyter_ext.jobs.service import JobService
+
+ACTOR = "supervisor"
+
+
+class Settings(Protocol):
+    """What the steps need to know of the supervisor's configuration."""
+
+    lost_after_s: float
+    poll_s: float
+    max_interruptions: int
+    stop_grace_s: int
+
+
+@dataclass
+class Memory:
+    """What this process remembers of a job between steps; forgetting it is harmless."""
+
+    submitted: bool = False
+    polled_at: float = 0.0
+    stopped_at: float = 0.0
+    poked: bool = False
+    seen: Status | None = None
+
+
+class Steps:
+    """Moves jobs on.
+
+    Parameters
+    ----------
+    start_cluster
+        Begins to start a user's cluster in the background, and returns what to tell meanwhile.
+    """
+
+    def __init__(
+        self, service: JobService, settings: Settings, start_cluster: Callable[[str], str], log: logging.Logger
+    ) -> None:
+        self._store = service.store
+        self._clusters = service.clusters
+        self._settings = settings
+        self._start_cluster = start_cluster
+        self._log = log
+        self._memories: dict[str, Memory] = {}
+
+    def advance(self, job_id: str) -> None:
+        """Take a job as far as it goes now."""
+        step: Callable[[Row], bool] | None
+        while True:
+            with self._store.read() as tx:
+                row = ledger.find(tx, job_id)
+            step = None if row is None else self._by_state().get(JobState(row["state"]))
+            if row is None or step is None or not step(row):
+                break
+        if row is None or JobState(row["state"]).final:
+            self._memories.pop(job_id, None)
+
+    def _by_state(self) -> dict[JobState, Callable[[Row], bool]]:
+        return {
+            JobState.ADMITTED: self._admitted,
+            JobState.STARTING: self._starting,
+            JobState.RUNNING: self._running,
+            JobState.INTERRUPTED: self._interrupted,
+            JobState.CANCELLING: self._cancelling,
+        }
+
+    # Each of the following returns whether the job moved, so that the next step is taken at once.
+
+    def _admitted(self, row: Row) -> bool:
+        connection = self._clusters.connection(row["owner"])
+        if connection is None:
+            self.say(row, self._start_cluster(row["owner"]))
+            return False
+        number = row["attempt"] + 1
+        message = f"Starting attempt {number}."
+        with self._store.write() as tx:
+            moved = ledger.move(tx, row, JobState.STARTING, actor=ACTOR, attempt=number, message=message)
+            if moved is None:
+                return True
+            tx.execute(
+                sa.insert(tables.attempt).values(
+                    job_id=row["id"],
+                    number=number,
+                    submission_id=f"{row['id']}-a{number}",
+                    incarnation=connection.incarnation,
+                    state=JobState.STARTING.value,
+                    created_at=now(),
+                    log_size=0,
+                    in_ray=True,
+                    message=message,
+                )
+            )
+        return True
+
+    def _starting(self, row: Row) -> bool:
+        attempt = self._attempt(row)
+        status = self._status(row)
+        if status is not None:
+            return self._began(row, attempt, status)
+        connection = self._clusters.connection(row["owner"])
+        if connection is not None and connection.incarnation == attempt["incarnation"]:
+            memory = self._memory(row)
+            if not memory.submitted:
+                # Also after a restart between writing down and submitting: the submission has a name, so doing it
+                # again is the same submission.
+                memory.submitted = self._submit(row, attempt, connection)
+                memory.polled_at = time.monotonic()
+                return False
+        return self._look(row, attempt, status, since=attempt["created_at"])
+
+    def _began(self, row: Row, attempt: Row, status: Status) -> bool:
+        message = "Running." if attempt["number"] == 1 else f"Attempt {attempt['number']} is running."
+        started_at = row["started_at"] or now()
+        with self._store.write() as tx:
+            moved = ledger.move(tx, row, JobState.RUNNING, actor=ACTOR, message=message, started_at=started_at)
+            if moved is not None:
+                table = tables.attempt
+                tx.execute(
+                    sa.update(table)
+                    .where(table.c.job_id == row["id"], table.c.number == attempt["number"])
+                    .values(state=JobState.RUNNING.value, started_at=now(), message=message)
+                )
+        return True
+
+    def _running(self, row: Row) -> bool:
+        attempt = self._attempt(row)
+        status = self._status(row)
+        if status is not None:
+            self._ingest(row, attempt, status)
+            if status.finished:
+                return self._end(row, attempt, judge(self._outcome(row), None, "it left no outcome"))
+        limit = row["timeout_s"]
+        if limit is not None and attempt["started_at"] and now() - attempt["started_at"] > timedelta(seconds=limit):
+            with self._store.write() as tx:
+                ledger.move(
+                    tx,
+                    row,
+                    JobState.CANCELLING,
+                    actor=ACTOR,
+                    reason="timeout",
+                    want_state=JobState.FAILED.value,
+                    message=f"Stopping: it ran longer than its limit of {limit:g} s.",
+                )
+            return True
+        return self._look(row, attempt, status, since=status.at if status else attempt["created_at"])
+
+    def _interrupted(self, row: Row) -> bool:
+        with self._store.write() as tx:
+            ledger.move(tx, row, JobState.QUEUED, actor=ACTOR, reason=row["reason"], message=row["message"])
+        return False
+
+    def _cancelling(self, row: Row) -> bool:
+        attempt = self._attempt(row)
+        status = self._status(row)
+        if status is not None:
+            self._ingest(row, attempt, status)
+        if not (status is not None and status.finished) and not self._stopped(row, attempt):
+            return False
+        # Whatever still runs somewhere out of reach may write nothing from now on.
+        self._store.objects.put(fence_path(row["id"]), str(row["attempt"] + 1).encode())
+        timed_out = row["want_state"] == JobState.FAILED
+        final = JobState.FAILED if timed_out else JobState.CANCELLED
+        reason = "timeout" if timed_out else "cancelled"
+        message = f"It ran longer than its limit of {row['timeout_s'] or 0:g} s." if timed_out else "Cancelled."
+        self._close(row, attempt, final, final, message=message, reason=reason)
+        return True
+
+    def _stopped(self, row: Row, attempt: Row) -> bool:
+        """Ask Ray to stop the attempt; return whether it is known to have ended."""
+        connection = self._clusters.connection(row["owner"])
+        if connection is None or connection.incarnation != attempt["incarnation"]:
+            return True
+        memory = self._memory(row)
+        try:
+            info = connection.jobs.get(attempt["submission_id"])
+            if info is None or info.ended:
+                return True
+            if not memory.stopped_at or time.monotonic() - memory.stopped_at > self._settings.stop_grace_s + 5:
+                connection.jobs.stop(attempt["submission_id"])
+                memory.stopped_at = time.monotonic()
+        except Unavailable as error:
+            self.say(row, f"Cancelling: your Ray cluster can't be reached now ({error.message}). Trying on.")
+        return False
+
+    def _look(self, row: Row, attempt: Row, status: Status | None, *, since: Any) -> bool:
+        """Ask Ray how the attempt is. What can't be reached is not dead; what Ray lost and is silent, is."""
+        memory = self._memory(row)
+        if time.monotonic() - memory.polled_at < self._settings.poll_s:
+            return False
+        memory.polled_at = time.monotonic()
+        silent = now() - since > timedelta(seconds=self._settings.lost_after_s)
+        connection = self._clusters.connection(row["owner"])
+        if connection is None or connection.incarnation != attempt["incarnation"]:
+            return self._gone(row, attempt, silent, "its Ray cluster was stopped or lost")
+        try:
+            info = connection.jobs.get(attempt["submission_id"])
+            if info is not None and not info.ended and silent and not memory.poked:
+                # After a restart of its head, Ray looks at its old jobs only when something wakes the agent.
+                memory.poked = True
+                connection.jobs.logs(attempt["submission_id"])
+        except Unavailable as error:
+            self.say(row, f"Your Ray cluster can't be reached now ({error.message}). The job may well go on.")
+            return False
+        if info is None:
+            return self._gone(row, attempt, silent, "Ray knows nothing of it")
+        if info.ended:
+            outcome = self._outcome(row)
+            return self._end(row, attempt, judge(outcome, info.exit_code, info.message))
+        if silent and status is not None:
+            self.say(row, "No sign of life from the job's process, though Ray says that it runs.")
+        elif status is None and silent:
+            self.say(row, "Ray has not started the job's process yet.")
+        else:
+            self.say(row, attempt["message"])
+        return False
+
+    def _gone(self, row: Row, attempt: Row, silent: bool, evidence: str) -> bool:
+        outcome = self._outcome(row)
+        if outcome is not None:
+            return self._end(row, attempt, judge(outcome, None, evidence))
+        if silent:
+            return self._end(row, attempt, judge(None, None, evidence))
+        self.say(row, f"Waiting for a sign of life: {evidence}.")
+        return False
+
+    def _end(self, row: Row, attempt: Row, verdict: Verdict) -> bool:
+        if JobState(row["state"]) is JobState.STARTING:
+            # Ended before its first word was read: the event history still tells of a run.
+            status = self._status(row)
+            if status is not None:
+                return self._began(row, attempt, status)
+            if verdict.blame is Blame.NOBODY:
+                return self._began(row, attempt, Status(at=now()))
+        number = attempt["number"]
+        if verdict.blame is Blame.NOBODY:
+            done = "Done." if number == 1 else f"Done, at attempt {number}."
+            self._close(row, attempt, JobState.SUCCEEDED, JobState.SUCCEEDED, message=done)
+        elif verdict.blame is Blame.USER and row["failures"] >= row["retries"]:
+            spent = f" (all {row['retries'] + 1} tries used)" if row["retries"] else ""
+            self._close(
+                row,
+                attempt,
+                JobState.FAILED,
+                JobState.FAILED,
+                message=verdict.message + spent,
+                reason=verdict.reason,
+                failures=row["failures"] + 1,
+            )
+        elif verdict.blame is Blame.USER:
+            left = row["retries"] - row["failures"]
+            self._again(
+                row,
+                attempt,
+                JobState.FAILED,
+                verdict,
+                f"Attempt {number} failed: {verdict.message} Trying again ({left} left).",
+                failures=row["failures"] + 1,
+            )
+        elif row["interruptions"] >= self._settings.max_interruptions:
+            self._close(
+                row,
+                attempt,
+                JobState.FAILED,
+                JobState.INTERRUPTED,
+                message=f"Given up after {row['interruptions'] + 1} interruptions; the last: {verdict.message}",
+                reason="interrupted_too_often",
+                interruptions=row["interruptions"] + 1,
+            )
+        else:
+            self._again(
+                row,
+                attempt,
+                JobState.INTERRUPTED,
+                verdict,
+                f"Attempt {number} was interrupted: {verdict.message} The next one goes on from the last checkpoint.",
+                interruptions=row["interruptions"] + 1,
+            )
+        return True
+
+    def _again(self, row: Row, attempt: Row, ended: JobState, verdict: Verdict, message: str, **counts: int) -> None:
+        tries = row["failures"] + row["interruptions"]
+        # The first repeat comes at once; then twice as long each time, a little spread, up to a minute.
+        wait = 0.0 if tries == 0 else min(60.0, 2.0 ** (tries - 1)) * random.uniform(0.8, 1.2)  # noqa: S311
+        self._close(
+            row,
+            attempt,
+            JobState.INTERRUPTED,
+            ended,
+            message=message[:2000],
+            reason=verdict.reason,
+            not_before=now() + timedelta(seconds=wait),
+            **counts,
+        )
+
+    def _close(
+        self,
+        row: Row,
+        attempt: Row,
+        to: JobState,
+        ended: JobState,
+        *,
+        message: str,
+        reason: str | None = None,
+        **values: Any,
+    ) -> None:
+        """Move the job, end its attempt and settle the size of its log, in one transaction."""
+        status = self._status(row)
+        if status is not None:
+            self._ingest(row, attempt, status)
+        number = attempt["number"]
+        size = logs.stored_size(self._store.objects, row["id"], number)
+        with self._store.write() as tx:
+            moved = ledger.move(
+                tx,
+                row,
+                to,
+                actor=ACTOR,
+                message=message,
+                reason=reason,
+                log_size=ledger.log_total(number, row["id"], size),
+                **values,
+            )
+            if moved is not None:
+                ledger.end_attempt(tx, row["id"], number, ended, log_size=size, message=message, reason=reason)
+        self._memories.pop(row["id"], None)
+
+    def _ingest(self, row: Row, attempt: Row, status: Status) -> None:
+        """Write down what a status says that is new. Twice a second at most, as often as steps are taken."""
+        memory = self._memory(row)
+        before, memory.seen = memory.seen, status
+        if before is not None and before.model_copy(update={"at": status.at}) == status:
+            return
+        number = attempt["number"]
+        progress = status.progress.model_dump(mode="json") if status.progress else row["progress"]
+        last_step = status.progress.step if status.progress else attempt["last_step"]
+        what = "log"
+        if status.durable_step != attempt["durable_step"]:
+            what = "checkpoint"
+        elif progress != row["progress"]:
+            what = "progress"
+        with self._store.write() as tx:
+            job, table = tables.job, tables.attempt
+            message = row["message"]
+            if status.resumed_step is not None and attempt["resumed_step"] != status.resumed_step:
+                message = self._resumed(tx, row, number, status.resumed_step)
+            tx.execute(
+                sa.update(table)
+                .where(table.c.job_id == row["id"], table.c.number == number)
+                .values(
+                    log_size=status.log_size,
+                    durable_step=status.durable_step,
+                    resumed_step=status.resumed_step,
+                    last_step=last_step,
+                    message=message,
+                )
+            )
+            changed = tx.execute(
+                sa.update(job)
+                .where(job.c.id == row["id"], job.c.version == row["version"])
+                .values(
+                    progress=progress,
+                    message=message,
+                    log_size=ledger.log_total(number, row["id"], status.log_size),
+                )
+                .returning(job)
+            )
+            new = changed.mappings().one_or_none()
+            if new is not None:
+                ledger.announce(tx, new, what)
+
+    @staticmethod
+    def _resumed(tx: Transaction, row: Row, number: int, step: int) -> str:
+        table = tables.attempt
+        reached = tx.scalar(
+            sa.select(sa.func.max(table.c.last_step)).where(table.c.job_id == row["id"], table.c.number < number)
+        )
+        redone = max(0, (reached if reached is not None else step) - step)
+        return f"Attempt {number} resumed at step {step}; {redone} step{'' if redone == 1 else 's'} redone."
+
+    def say(self, row: Row, message: str) -> None:
+        """Tell the user something about a job that stays in its state."""
+        if row["message"] == message:
+            return
+        job = tables.job
+        with self._store.write() as tx:
+            changed = tx.execute(
+                sa.update(job)
+                .where(job.c.id == row["id"], job.c.version == row["version"])
+                .values(message=message)
+                .returning(job)
+            )
+            new = changed.mappings().one_or_none()
+            if new is not None:
+                ledger.announce(tx, new, "state")
+
+    def _submit(self, row: Row, attempt: Row, connection: Connection) -> bool:
+        objects, number = self._store.objects, attempt["number"]
+        task = Task(
+            job_id=row["id"],
+            attempt=number,
+            name=row["name"],
+            source=row["source"],
+            inputs=self._store.blobs.path(row["inputs"]) if row["inputs"] else None,
+            fetch=tuple(row["fetch"]),
+            python=row["environment"].get("python"),
+        )
+        objects.put(attempt_path(row["id"], number, "task.json"), task.model_dump_json().encode())
+        objects.put(fence_path(row["id"]), str(number).encode())
+        context = Context(objects.root_url, objects.storage_options, row["id"], number)
+        resources = Resources(**row["resources"])
+        try:
+            connection.jobs.submit(
+                attempt["submission_id"],
+                # `exec`: without it a shell stands between, and the driver outlives its head as an orphan.
+                f"exec {shlex.quote(sys.executable)} -m jupyter_ext.jobs.runner",
+                env={**context.environ(), "RAY_JOB_STOP_WAIT_TIME_S": str(self._settings.stop_grace_s)},
+                cpus=resources.cpus,
+                gpus=resources.gpus,
+                memory_bytes=resources.memory_bytes,
+                metadata={"job": row["id"], "name": row["name"], "attempt": str(number), "owner": row["owner"]},
+            )
+        except Unavailable as error:
+            self.say(row, f"Your Ray cluster can't be reached now ({error.message}). Trying on.")
+            return False
+        return True
+
+    def _attempt(self, row: Row) -> Row:
+        with self._store.read() as tx:
+            found = ledger.find_attempt(tx, row["id"], row["attempt"])
+        if found is None:
+            raise RuntimeError(f"job {row['id']} is {row['state']} without its attempt {row['attempt']}")
+        return found
+
+    def _status(self, row: Row) -> Status | None:
+        try:
+            data = self._store.objects.get(attempt_path(row["id"], row["attempt"], "status.json"))
+            return Status.model_validate_json(data)
+        except NotFound:
+            return None
+        except ValidationError as error:
+            self._log.warning("The status of job %s can't be read: %s", row["id"], error)
+            return None
+
+    def _outcome(self, row: Row) -> Outcome | None:
+        try:
+            data = self._store.objects.get(attempt_path(row["id"], row["attempt"], "outcome.json"))
+            return Outcome.model_validate_json(data)
+        except NotFound:
+            return None
+        except ValidationError as error:
+            self._log.warning("The outcome of job %s can't be read: %s", row["id"], error)
+            return None
+
+    def _memory(self, row: Row) -> Memory:
+        return self._memories.setdefault(row["id"], Memory())

@@ -1,0 +1,64 @@
+"""Routes of jobs."""
+
+from __future__ import annotations
+
+from jupyter_ext.jobs.values import (
+    Checkpoint,
+    Job,
+    JobDetail,
+    JobEvent,
+    JobQuery,
+    JobSpec,
+    LogChunk,
+    LogQuery,
+)
+from jupyter_ext.server.routing import Bytes, Call, route
+from jupyter_ext.values import Page, Query
+
+
+@route("GET", "/jobs", resource="jobs", tracks_activity=False)
+def list_jobs(call: Call, query: JobQuery) -> Page[Job]:
+    """List jobs, newest first."""
+    return call.workspace.jobs.list(query, owner=call.user)
+
+
+@route("POST", "/jobs", resource="jobs", status=201)
+def submit_job(call: Call, body: JobSpec) -> Job:
+    """Submit a job. It is durable when this answers."""
+    return call.workspace.jobs.submit(body, owner=call.user)
+
+
+@route("GET", "/jobs/{job_id}", resource="jobs", tracks_activity=False)
+def get_job(call: Call, job_id: str) -> JobDetail:
+    """Return a job with its source and attempts."""
+    return call.workspace.jobs.get(job_id, owner=call.user)
+
+
+@route("POST", "/jobs/{job_id}/cancel", resource="jobs")
+def cancel_job(call: Call, job_id: str) -> Job:
+    """Cancel a job."""
+    return call.workspace.jobs.cancel(job_id, owner=call.user)
+
+
+@route("GET", "/jobs/{job_id}/events", resource="jobs", tracks_activity=False)
+def list_job_events(call: Call, job_id: str, query: Query) -> Page[JobEvent]:
+    """List a job's transitions, newest first."""
+    return call.workspace.jobs.events(job_id, query, owner=call.user)
+
+
+@route("GET", "/jobs/{job_id}/logs", resource="jobs", tracks_activity=False)
+def read_job_log(call: Call, job_id: str, query: LogQuery) -> LogChunk:
+    """Read a piece of a job's log."""
+    return call.workspace.jobs.read_log(job_id, query, owner=call.user)
+
+
+@route("GET", "/jobs/{job_id}/checkpoints", resource="jobs", tracks_activity=False)
+def list_job_checkpoints(call: Call, job_id: str, query: Query) -> Page[Checkpoint]:
+    """List a job's checkpoints, newest first."""
+    return call.workspace.jobs.checkpoints(job_id, query, owner=call.user)
+
+
+@route("GET", "/jobs/{job_id}/result", resource="jobs")
+def get_job_result(call: Call, job_id: str) -> Bytes:
+    """Return what a job hands back: cloudpickle of ``{name: value}``. The server itself never unpickles it."""
+    return Bytes(call.workspace.jobs.result(job_id, owner=call.user))
