@@ -1,0 +1,34 @@
+"""Watch data move: profiles of frames, and drift between two of them.
+
+Names load on first use, so that the server can read `jupyter_ext.monitoring.values` without importing pandas.
+
+Examples
+--------
+>>> import pandas as pd
+>>> from jupyter_ext.monitoring import drift
+>>> before, after = pd.DataFrame({"size": range(100)}), pd.DataFrame({"size": range(50, 150)})
+>>> drift(before, after).drifted
+['size']
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jupyter_ext.monitoring.compare import drift
+    from jupyter_ext.monitoring.profile import Profile
+    from jupyter_ext.monitoring.report import DriftReport
+
+_HOMES = {"DriftReport": "report", "Profile": "profile", "drift": "compare"}
+
+__all__ = ["DriftReport", "Profile", "drift"]
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        home = _HOMES[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    return getattr(import_module(f"{__name__}.{home}"), name)

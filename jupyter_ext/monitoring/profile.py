@@ -1,0 +1,271 @@
+"""Profiles: what a frame looked like, small enough to keep beside every model version."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from jupyter_ext.errors import Invalid
+from jupyter_ext.monitoring.columns import SKETCH_K, Column, NumericColumn, column_from_parts, column_of
+from jupyter_ext.monitoring.container import pack, unpack
+from jupyter_ext.monitoring.samples import (
+    BUCKETS,
+    GRID,
+    CategorySample,
+    NumericSample,
+    Sample,
+    as_frame,
+    check_kinds,
+    infer_kind,
+    read_sample,
+)
+from jupyter_ext.monitoring.values import Kind
+
+if TYPE_CHECKING:
+    from typing import Self
+
+SETTINGS = {"sketch_k": SKETCH_K, "grid": GRID, "buckets": BUCKETS}
+_HTML_ROWS = 60
+
+
+class Profile:
+    """A mergeable summary of a frame: at most 30 kB a column, however many rows.
+
+    A column keeps its kind, rows, missing values, least and greatest value, mean and variance, a KLL sketch of its
+    quantiles, and exact counts: of a numeric column on a grid of 240 of its own quantiles, of a categorical one by
+    category (the 256 most frequent) and by hash (all). `drift` decides on the exact counts, so a stored profile gives
+    the same false-alarm rate as the frame it was made from.
+
+    Examples
+    --------
+    >>> day_1 = pd.DataFrame({"size": [1.0, 2.0, None], "colour": ["red", "red", "blue"]})
+    >>> profile = Profile.of(day_1).update(pd.DataFrame({"size": [9.0], "colour": ["green"]}))
+    >>> profile
+    Profile of 4 rows, 2 columns
+    >>> profile.table.loc["size", ["kind", "missing", "max", "mean"]].to_dict()
+    {'kind': 'numeric', 'missing': 1, 'max': 9.0, 'mean': 4.0}
+    >>> Profile.from_bytes(profile.to_bytes()).n_rows
+    4
+    """
+
+    def __init__(self, columns: Mapping[str, Column], n_rows: int, settings: Mapping[str, int] = SETTINGS) -> None:
+        self._columns = dict(columns)
+        self._n_rows = n_rows
+        self._settings = dict(settings)
+
+    @classmethod
+    def of(cls, frame: Any, kinds: Mapping[str, Kind] | None = None, like: Profile | None = None) -> Self:
+        """Profile a frame.
+
+        Parameters
+        ----------
+        frame
+            A DataFrame, or anything with ``to_pandas()``.
+        kinds
+            Kinds of columns whose type misleads, such as ``{"postcode": "categorical"}``.
+        like
+            Another profile, of a reference: take its kinds and its grid, so that the two compare exactly.
+
+        Raises
+        ------
+        Invalid
+            The frame is empty, or a column holds infinite values or values of no kind we know.
+        """
+        frame = as_frame(frame)
+        given = check_kinds(kinds, list(frame.columns))
+
+        def profile(name: str) -> Column:
+            model = like._columns.get(name) if like is not None and name not in given else None
+            if model is None:
+                return column_of(read_sample(frame[name], given.get(name)))
+            sample = read_like(frame[name], model)
+            return column_of(sample, model.edges if isinstance(model, NumericColumn) else None)
+
+        return cls(zip(frame.columns, in_threads(profile, list(frame.columns)), strict=True), len(frame))  # type: ignore[arg-type]
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows were profiled."""
+        return self._n_rows
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        """The columns' summaries by name, in the frame's order."""
+        return dict(self._columns)
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """The columns' kinds by name."""
+        return {name: column.kind for name, column in self._columns.items()}
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """The sizes of sketch, grid and buckets that this profile was made with."""
+        return dict(self._settings)
+
+    def update(self, frame: Any) -> Self:
+        """Add the rows of a frame with the same columns, and return this profile.
+
+        A numeric column goes on being counted on the grid of the first frame; make that one representative.
+
+        Raises
+        ------
+        Invalid
+            The frame is empty, has other columns, or a column changed its kind. Nothing was added then.
+        """
+        frame = as_frame(frame)
+        self._check_columns(list(frame.columns), "frame")
+
+        def updated(name: str) -> Column:
+            column = self._columns[name]
+            sample = read_like(frame[name], column)
+            return _plus(column, column_of(sample, column.edges if isinstance(column, NumericColumn) else None))
+
+        self._columns = dict(zip(self._columns, in_threads(updated, list(self._columns)), strict=True))
+        self._n_rows += len(frame)
+        return self
+
+    def merge(self, other: Profile) -> Profile:
+        """Return the profile of both profiles' rows; neither is changed.
+
+        Counts stay exact when `other` was made ``like`` this one (or grew from it). Otherwise they are taken from its
+        sketch, and drift allows for the sketch's error.
+
+        Raises
+        ------
+        Invalid
+            The profiles have other columns, kinds or settings.
+        """
+        check_settings(self, other)
+        self._check_columns(list(other._columns), "profile")
+        changed = [
+            f"'{name}' ({column.kind}, then {other._columns[name].kind})"
+            for name, column in self._columns.items()
+            if column.kind != other._columns[name].kind and column.inferred and other._columns[name].inferred
+        ]
+        if changed:
+            raise Invalid(f"The kinds of columns differ between the profiles: {', '.join(changed)}.", columns=changed)
+        columns = {name: _plus(column, other._columns[name]) for name, column in self._columns.items()}
+        return Profile(columns, self._n_rows + other._n_rows, self._settings)
+
+    def to_bytes(self) -> bytes:
+        """Return the profile as bytes, in the format of `jupyter_ext.monitoring.container`."""
+        columns, sections = [], []
+        for name, column in self._columns.items():
+            facts, parts = column.to_parts()
+            columns.append({"name": name, "parts": len(parts), **facts})
+            sections += parts
+        return pack({"n_rows": self._n_rows, "settings": self._settings, "columns": columns}, sections)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Read a profile back.
+
+        Raises
+        ------
+        Invalid
+            The bytes are no profile, are damaged, or come from a newer version.
+        """
+        header, sections = unpack(data)
+        columns: dict[str, Column] = {}
+        try:
+            for entry in header["columns"]:
+                facts = dict(entry)
+                name, parts = str(facts.pop("name")), int(facts.pop("parts"))
+                columns[name], sections = column_from_parts(facts, sections[:parts]), sections[parts:]
+            settings = {str(key): int(value) for key, value in header["settings"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise Invalid("The profile's header is damaged. Make and store it again.") from None
+        return cls(columns, header["n_rows"], settings)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a column: kind, n, missing, and of numbers min, mean, std, median, max, of categories how many and the top one."""
+        rows = {}
+        for name, column in self._columns.items():
+            row: dict[str, Any] = {"kind": column.kind, "n": column.n, "missing": column.missing}
+            if isinstance(column, NumericColumn):
+                if column.n_values:
+                    median = float(column.quantiles(np.array([0.5]))[0])
+                    row |= {"min": column.minimum, "mean": column.mean, "std": column.std, "median": median}
+                    row |= {"max": column.maximum}
+                if column.kind == "datetime":
+                    moments = {key: pd.Timestamp(row[key], unit="s") for key in row.keys() & {"min", "mean", "median", "max"}}
+                    row |= {**moments, "std": None}
+            elif column.counts:
+                row |= {"categories": len(column.counts) if not column.other else f"> {len(column.counts)}"}
+                row |= {"top": next(iter(column.counts))}
+            rows[name] = row
+        order = ["kind", "n", "missing", "min", "mean", "std", "median", "max", "categories", "top"]
+        return pd.DataFrame.from_dict(rows, orient="index").reindex(columns=order).rename_axis("column")
+
+    def __repr__(self) -> str:
+        rows, columns = self._n_rows, len(self._columns)
+        return f"Profile of {rows:,} row{'s' * (rows != 1)}, {columns:,} column{'s' * (columns != 1)}"
+
+    def _repr_html_(self) -> str:
+        table = self.table.head(_HTML_ROWS).to_html(na_rep="", float_format="{:.4g}".format, border=0)
+        more = f"<p>… and {len(self._columns) - _HTML_ROWS} more columns</p>" if len(self._columns) > _HTML_ROWS else ""
+        return f"<p>{self!r}</p>{table}{more}"
+
+    def _check_columns(self, names: list[str], what: str) -> None:
+        lost, extra = [c for c in self._columns if c not in set(names)], [c for c in names if c not in self._columns]
+        if lost or extra:
+            facts = [f"lacks {', '.join(lost)}"] * bool(lost) + [f"has also {', '.join(extra)}"] * bool(extra)
+            raise Invalid(f"The {what} does not have the profile's columns: it {' and '.join(facts)}.", lost=lost, extra=extra)
+
+
+def check_settings(profile: Profile, other: Profile) -> None:
+    """Raise Invalid unless the two profiles were made with the same settings."""
+    if profile.settings != other.settings:
+        raise Invalid(
+            f"The profiles were made with different settings ({profile.settings} and {other.settings}). "
+            "Make them again with the same version of jupyter-ext.",
+        )
+
+
+def read_like(series: pd.Series[Any], column: Column | Sample) -> Sample:
+    """Read a column of a frame as the kind that another side of it has.
+
+    Raises
+    ------
+    Invalid
+        Its type says another kind than the other side's type said.
+    """
+    inferred = infer_kind(series)
+    if inferred is None or column.inferred is None:
+        return read_sample(series, column.kind if inferred is None else None)
+    if inferred != column.inferred:
+        raise Invalid(
+            f"Column '{series.name}' changed its kind: it was {column.inferred} and is {inferred} now. "
+            "Convert one side with astype, or leave the column out.",
+            column=str(series.name),
+        )
+    return read_sample(series, column.kind)
+
+
+def all_missing_as(column: Column | Sample, kind: Kind) -> Sample:
+    """Return a column that holds nothing but missing values as a sample of this kind."""
+    if kind in ("numeric", "datetime"):
+        return NumericSample(kind, None, np.empty(0), column.n)
+    return CategorySample(kind, None, {}, column.n)
+
+
+def in_threads(function: Any, items: list[str]) -> list[Any]:
+    """Map over column names in threads: sorting and searching leave the interpreter free."""
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        return list(pool.map(function, items))
+
+
+def _plus(column: Column, other: Column) -> Column:
+    if column.kind != other.kind:  # one of them holds nothing but missing values
+        if column.inferred is None:
+            column = column_of(all_missing_as(column, other.kind))
+        else:
+            other = column_of(all_missing_as(other, column.kind))
+    return column.plus(other)  # type: ignore[arg-type]
