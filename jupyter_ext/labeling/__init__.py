@@ -1,4 +1,4 @@
-"""Labels: votes of functions, models and people, and what follows from them.
+"""Labels: votes of functions, models and people,and what follows from them.
 
 Everything a user needs is importable from here. Names load when first used, so that the server, which imports
 ``jupyter_ext.labeling.service`` and ``.values``, loads neither pandas nor scipy.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jupyter_ext.labeling.agreement import agreement
+    from jupyter_ext.labeling.quality import agreement
     from jupyter_ext.labeling.analysis import lf_summary
     from jupyter_ext.labeling.applier import LFApplier
     from jupyter_ext.labeling.functions import labeling_function
@@ -22,7 +22,7 @@ _HOMES = {
     "ABSTAIN": "votes",
     "LFApplier": "applier",
     "VoteMatrix": "votes",
-    "agreement": "agreement",
+    "agreement": "quality",
     "fit_label_model": "models.selection",
     "labeling_function": "functions",
     "lf_summary": "analysis",
@@ -34,9 +34,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    # Kept in the module's namespace: importing the submodule ``agreement`` would otherwise put the module there.
-    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    return value
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

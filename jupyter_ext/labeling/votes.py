@@ -36,14 +36,14 @@ class Patterns:
 class VoteMatrix:
     """Votes of ``m`` voters (functions, models, people) over ``n`` rows, each a class number or nothing.
 
-    Only votes take room (CSC, two bytes a vote and four for its row), so 1,000,000 × 100 at 5 % density is 30 MB.
+    Only votes take room (CSC, two bytes a vote and four for its row), so 1,000,000 x 100 at 5 % density is 30 MB.
     Build one with :meth:`from_dense`, :meth:`from_triples` or :meth:`concat`.
 
     Examples
     --------
     >>> votes = VoteMatrix.from_dense([[0, -1], [1, 1], [-1, -1]], voters=["short", "ana"])
     >>> votes
-    VoteMatrix(3 rows × 2 voters, 2 classes, 3 votes)
+    VoteMatrix(3 rows x 2 voters, 2 classes, 3 votes)
     >>> votes.to_dense().tolist()
     [[0, -1], [1, 1], [-1, -1]]
     """
@@ -61,7 +61,7 @@ class VoteMatrix:
     @classmethod
     def from_dense(
         cls,
-        L: npt.ArrayLike,  # noqa: N803 - the field's own name for it
+        L: npt.ArrayLike,
         voters: Sequence[str] | None = None,
         n_classes: int | None = None,
         *,
@@ -90,7 +90,7 @@ class VoteMatrix:
             raise Invalid(f"Votes must have two dimensions (rows, voters), not {dense.ndim}.", shape=list(dense.shape))
         rows, columns = np.nonzero(dense != ABSTAIN)
         names = tuple(f"voter_{j}" for j in range(dense.shape[1])) if voters is None else tuple(map(str, voters))
-        return cls._build(rows, columns, dense[rows, columns], dense.shape[0], names, n_classes, kind)
+        return cls.from_columns(rows, columns, dense[rows, columns], dense.shape[0], names, n_classes, kind=kind)
 
     @classmethod
     def from_triples(
@@ -134,9 +134,8 @@ class VoteMatrix:
         last = _last_of_each(rows.astype(np.int64) * max(len(names), 1) + columns)
         rows, columns, classes = rows[last], columns[last], classes[last]
         said = classes != ABSTAIN
-        return cls._build(
-            rows[said], columns[said], classes[said], height, tuple(str(name) for name in names), n_classes, kind
-        )
+        voter_names = tuple(str(name) for name in names)
+        return cls.from_columns(rows[said], columns[said], classes[said], height, voter_names, n_classes, kind=kind)
 
     @classmethod
     def concat(cls, matrices: Iterable[VoteMatrix]) -> VoteMatrix:
@@ -162,16 +161,19 @@ class VoteMatrix:
         return cls(stored, voters, max(part.n_classes for part in parts), kinds)
 
     @classmethod
-    def _build(
+    def from_columns(
         cls,
         rows: IntArray,
         columns: IntArray,
         classes: IntArray,
-        height: int,
-        voters: tuple[str, ...],
-        n_classes: int | None,
+        n_rows: int,
+        voters: Sequence[str],
+        n_classes: int | None = None,
+        *,
         kind: VoterKind,
     ) -> VoteMatrix:
+        """Build from votes by row number, column number and class number, each pair of row and column at most once."""
+        voters = tuple(voters)
         largest = int(classes.max()) if len(classes) else -1
         count = max(largest + 1, 2) if n_classes is None else int(n_classes)
         if not 2 <= count <= _MOST_CLASSES:
@@ -180,16 +182,16 @@ class VoteMatrix:
         if wrong.any():
             first = int(np.flatnonzero(wrong)[0])
             raise Invalid(
-                f"Vote {int(classes[first])} of voter {voters[columns[first]] if len(voters) > columns[first] else columns[first]!r} "
-                f"on row {int(rows[first])} is no class: votes are from 0 to {count - 1}, or -1 to abstain.",
+                f"The vote {int(classes[first])} in row {int(rows[first])}, column {int(columns[first])} is no class: "
+                f"votes are from 0 to {count - 1}, or -1 to abstain.",
                 n_wrong=int(wrong.sum()),
             )
-        width = int(columns.max()) + 1 if len(columns) else len(voters)
+        width = int(columns.max()) + 1 if len(columns) else 0
         if width > len(voters):
             raise Invalid(f"There are {width} columns of votes and {len(voters)} names of voters.")
         _require_distinct(voters)
         data = (classes + 1).astype(np.int16)
-        stored = sparse.csc_array((data, (rows, columns)), shape=(height, len(voters)), dtype=np.int16)
+        stored = sparse.csc_array((data, (rows, columns)), shape=(n_rows, len(voters)), dtype=np.int16)
         return cls(stored, voters, count, (kind,) * len(voters))
 
     @property
@@ -243,7 +245,7 @@ class VoteMatrix:
 
     def __repr__(self) -> str:
         return (
-            f"VoteMatrix({self.shape[0]} rows × {self.shape[1]} voters, {self.n_classes} classes, {self.n_votes} votes)"
+            f"VoteMatrix({self.shape[0]} rows x {self.shape[1]} voters, {self.n_classes} classes, {self.n_votes} votes)"
         )
 
 

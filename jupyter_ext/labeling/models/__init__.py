@@ -1,0 +1,1 @@
+"""Label models: from votes to one label a row, with a probability."""
