@@ -6,8 +6,9 @@ import asyncio
 import os
 from collections.abc import Awaitable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
+from jupyter_events import EventLogger
 from jupyter_server.extension.application import ExtensionApp
 from tornado.ioloop import PeriodicCallback
 
@@ -26,7 +27,7 @@ class JupyterExt(ExtensionApp):
     description = "Label, train on Ray, register and watch models without leaving JupyterLab."
     extension_url = "/lab"
     load_other_extensions = True
-    classes: ClassVar[list[Any]] = [Workspace]
+    classes = [Workspace]
 
     workspace: Workspace
     _ready: asyncio.Future[Workspace] | None = None
@@ -36,9 +37,8 @@ class JupyterExt(ExtensionApp):
     def initialize_settings(self) -> None:
         """Build the workspace, which costs nothing yet, and declare our events."""
         self.workspace = Workspace(parent=self)
-        logger = self.serverapp.event_logger
         for schema in sorted(EVENTS.glob("*.yaml")):
-            logger.register_event_schema(schema)
+            self._events.register_event_schema(schema)
 
     def initialize_handlers(self) -> None:
         """Declare our routes."""
@@ -49,7 +49,7 @@ class JupyterExt(ExtensionApp):
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         """Open the workspace in a thread, now that the loop runs, and let kernels find us."""
-        await super()._start_jupyter_server_extension(serverapp)
+        await super()._start_jupyter_server_extension(serverapp)  # type: ignore[no-untyped-call]
         os.environ["JUPYTER_EXT_URL"] = serverapp.connection_url
         os.environ["JUPYTER_EXT_TOKEN"] = _token(serverapp)
         loop = asyncio.get_running_loop()
@@ -84,6 +84,12 @@ class JupyterExt(ExtensionApp):
         """Tell the server's shutdown check about live jobs."""
         return {"jobs": {"live": True}} if self._jobs_live else None
 
+    @property
+    def _events(self) -> EventLogger:
+        assert self.serverapp is not None, "an extension runs in a server"
+        assert self.serverapp.event_logger is not None
+        return self.serverapp.event_logger
+
     def _opened(self) -> Awaitable[Workspace]:
         if self._ready is None:
             raise Unavailable("The server is still starting; try again in a moment.")
@@ -91,7 +97,7 @@ class JupyterExt(ExtensionApp):
 
     def _sink(self, loop: asyncio.AbstractEventLoop) -> Any:
         async def deliver(noun: str, data: dict[str, Any]) -> None:
-            self.serverapp.event_logger.emit(schema_id=EVENT_ID.format(noun=noun), data=data)
+            self._events.emit(schema_id=EVENT_ID.format(noun=noun), data=data)
 
         def sink(noun: str, data: dict[str, Any]) -> None:
             asyncio.run_coroutine_threadsafe(deliver(noun, data), loop).result(timeout=10)

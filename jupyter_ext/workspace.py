@@ -154,7 +154,7 @@ class Workspace(LoggingConfigurable):
         self.supervisor.start()
 
     def close(self) -> None:
-        """Stop the background work, what it started, and the connections. Jobs that run go on; a later open takes them up."""
+        """Stop the background work and the connections. Jobs that run go on; a later open takes them up."""
         self.supervisor.stop()
         self.clusters.close()
         self.models.close()

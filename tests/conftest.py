@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import postgres, server as servers
+from support import postgres
+from support import server as servers
 
 pytest_plugins = ("pytest_jupyter.jupyter_server",)
 
@@ -98,7 +99,9 @@ async def api(jp_serverapp: Any, jp_fetch: Any) -> AsyncIterator[Api]:
     """Call the API of an in-process server: ``status, payload = await api("POST", "/jobs", json={...})``."""
     from tornado.httpclient import HTTPClientError
 
-    async def call(method: str, path: str, *, json: Any = None, data: bytes | None = None, **how: Any) -> tuple[int, Any]:
+    async def call(
+        method: str, path: str, *, json: Any = None, data: bytes | None = None, **how: Any
+    ) -> tuple[int, Any]:
         body = data if data is not None else (_json(json) if json is not None else None)
         try:
             answer = await jp_fetch(

@@ -91,8 +91,8 @@ def connect(url: str | None = None, token: str | None = None) -> Client:
     url = url or os.environ.get("JUPYTER_EXT_URL")
     if not url:
         raise Unavailable(
-            "This kernel does not know its workspace: JUPYTER_EXT_URL is not set. Start the kernel from a Jupyter server "
-            "that has jupyter-ext, or call connect(url, token)."
+            "This kernel does not know its workspace: JUPYTER_EXT_URL is not set. Start the kernel from a Jupyter "
+            "server that has jupyter-ext, or call connect(url, token)."
         )
     client = Client(url, token if token is not None else os.environ.get("JUPYTER_EXT_TOKEN", ""))
     client.transport.get("status")

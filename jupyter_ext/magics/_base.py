@@ -34,6 +34,7 @@ class ClientMagics(Magics):
     @property
     def variables(self) -> dict[str, Any]:
         """The notebook's variables."""
+        assert self.shell is not None, "magics belong to a shell"
         return dict(self.shell.user_ns)
 
 

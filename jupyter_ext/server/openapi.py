@@ -56,7 +56,7 @@ def _schemas(routes: list[Route]) -> tuple[dict[tuple[Any, str], Any], dict[str,
     outputs = [(_answer(route), "serialization") for route in routes if route.adapter is not None]
     models = [pair for pair in dict.fromkeys(inputs + outputs) if hasattr(pair[0], "model_json_schema")]
     schemas, document = models_json_schema(models, ref_template=_REF)
-    return dict(schemas), document.get("$defs", {})
+    return {(model, mode): schema for (model, mode), schema in schemas.items()}, document.get("$defs", {})
 
 
 def _answer(route: Route) -> Any:

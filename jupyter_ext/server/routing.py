@@ -1,7 +1,7 @@
 """Routes: a function with a contract becomes a tornado handler and a piece of the OpenAPI document.
 
-A route is authenticated, authorised by resource and verb, parsed into values, run in the workspace's thread pool (so the
-event loop never waits for a database), serialised, and its errors are mapped once, here.
+A route is authenticated, authorised by resource and verb, parsed into values, run in the workspace's thread pool (so
+the event loop never waits for a database), serialised, and its errors are mapped once, here.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def tornado_handlers(
 class RouteHandler(APIHandler):
     """Serves the routes of one path."""
 
-    def initialize(self, routes: dict[str, Route], workspace: Callable[[], Awaitable[Workspace]]) -> None:  # type: ignore[override]
+    def initialize(self, routes: dict[str, Route], workspace: Callable[[], Awaitable[Workspace]]) -> None:
         """Take what the specification carries."""
         self._routes = routes
         self._workspace = workspace

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from jupyter_ext.errors import StorageFull, Unavailable
 from jupyter_ext.store.schema import now, outbox
 
-Row = Mapping[str, Any]
+Row = sa.RowMapping
 
 #: SQLite reports a wrong statement as an operational error too; these are the ones that trying later may mend.
 _SQLITE_AWAY = ("is locked", "unable to open", "disk I/O error")
@@ -28,7 +28,7 @@ class Transaction:
 
     def execute(self, statement: sa.Executable, parameters: Any = None) -> sa.CursorResult[Any]:
         """Run a statement (a list of parameter mappings inserts many)."""
-        return self.connection.execute(statement, parameters)  # type: ignore[return-value]
+        return self.connection.execute(statement, parameters)
 
     def all(self, statement: sa.Executable) -> list[Row]:
         """Return all rows."""

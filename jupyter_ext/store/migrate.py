@@ -1,6 +1,6 @@
 """Bringing a database to this version of the code, and back.
 
-Alembic does the work; it is imported only when there is something to do, so that opening a current database stays quick.
+Alembic does the work; it is imported only when there is something to do, so that opening a current database is quick.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LOCK = 5_824_017
 
 @dataclass(frozen=True)
 class Revision:
-    """Where a database stands: its revision (None when empty), and whether that is ``current``, ``older`` or ``newer``."""
+    """Where a database stands: its revision (None when empty); whether that is ``current``, ``older`` or ``newer``."""
 
     revision: str | None
     standing: str
@@ -81,8 +81,8 @@ def downgrade(database: Database, revision: str) -> None:
 def _refuse_newer(found: Revision) -> None:
     if found.standing == "newer":
         raise Conflict(
-            f"The database is at revision {found.revision}, from a newer version of jupyter-ext; this one knows up to {HEAD}. "
-            "Upgrade the package: pip install --upgrade jupyter-ext",
+            f"The database is at revision {found.revision}, from a newer version of jupyter-ext; "
+            f"this one knows up to {HEAD}. Upgrade the package: pip install --upgrade jupyter-ext",
             revision=found.revision,
             needed=HEAD,
         )

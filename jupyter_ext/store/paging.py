@@ -28,4 +28,4 @@ def paginate(
     rows = tx.all(statement.order_by(column.desc()).limit(query.limit + 1))
     if len(rows) <= query.limit:
         return rows, None
-    return rows[: query.limit], str(rows[query.limit - 1][column.key])
+    return rows[: query.limit], str(rows[query.limit - 1][str(column.key)])

@@ -44,7 +44,9 @@ class Postgres:
         if self._as:
             shutil.chown(folder, "postgres", "postgres")
         data = folder / "data"
-        self._run(str(where / "initdb"), "-D", str(data), "-U", "test", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
+        self._run(
+            str(where / "initdb"), "-D", str(data), "-U", "test", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"
+        )
         options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories={folder} -c fsync=off"
         self.process = subprocess.Popen(
             [*self._as, str(where / "postgres"), "-D", str(data), *options.split()],

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-
 from support.postgres import free_port
 
 TOKEN = "a-token-of-the-tests"
@@ -54,7 +53,9 @@ class Server:
                 self.process.wait()
 
 
-def start(folder: Path, *, app: str = "jupyter_server", base_url: str = "/", config: dict[str, object] | None = None) -> Server:
+def start(
+    folder: Path, *, app: str = "jupyter_server", base_url: str = "/", config: dict[str, object] | None = None
+) -> Server:
     """Start ``python -m <app>`` with the extension below ``folder`` and wait until it answers."""
     root, home = folder / "root", folder / "home"
     root.mkdir(parents=True, exist_ok=True)
@@ -70,7 +71,8 @@ def start(folder: Path, *, app: str = "jupyter_server", base_url: str = "/", con
     process = subprocess.Popen(
         [
             sys.executable, "-m", app, "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
-            f"--ServerApp.base_url={base_url}", f"--ServerApp.root_dir={root}", *(["--allow-root"] if os.geteuid() == 0 else []),
+            f"--ServerApp.base_url={base_url}", f"--ServerApp.root_dir={root}",
+            *(["--allow-root"] if os.geteuid() == 0 else []),
         ],
         env=clean_environment(
             JUPYTER_EXT_HOME=str(home),
@@ -84,9 +86,18 @@ def start(folder: Path, *, app: str = "jupyter_server", base_url: str = "/", con
         start_new_session=True,
     )  # fmt: skip
     server = Server(process, f"http://127.0.0.1:{port}{base_url}", TOKEN, root, home)
+    try:
+        _wait(server)
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+def _wait(server: Server) -> None:
     deadline = time.monotonic() + 60
     while True:
-        assert process.poll() is None, f"the server ended:\n{server.log}"
+        assert server.process.poll() is None, f"the server ended:\n{server.log}"
         assert time.monotonic() < deadline, f"the server did not answer within 60 s:\n{server.log}"
         try:
             answer = httpx.get(
@@ -96,6 +107,6 @@ def start(folder: Path, *, app: str = "jupyter_server", base_url: str = "/", con
             time.sleep(0.1)
             continue
         if answer.status_code == 200:
-            return server
+            return
         assert answer.status_code == 503, answer.text
         time.sleep(0.1)

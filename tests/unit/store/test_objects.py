@@ -89,7 +89,9 @@ def test_what_is_not_there_is_not_found(objects: Objects) -> None:
         objects.get("nowhere/x")
 
 
-@pytest.mark.parametrize("path", ["", "/etc/passwd", "../x", "a/../b", "a//b", "a/./b", "a\\b", "a/\x00", "~/x", "a/b\n"])
+@pytest.mark.parametrize(
+    "path", ["", "/etc/passwd", "../x", "a/../b", "a//b", "a/./b", "a\\b", "a/\x00", "~/x", "a/b\n"]
+)
 def test_a_path_out_of_the_workspace_is_refused(tmp_path: Path, path: str) -> None:
     objects = Objects(tmp_path)
     for verb in (objects.get, objects.delete, objects.exists, objects.list):

@@ -1,0 +1,150 @@
+"""Latency of every list with 10,000 rows behind it, over HTTP, first page and a page deep inside."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from support import server as servers
+
+from jupyter_ext.client import Client
+from jupyter_ext.values import new_id
+from jupyter_ext.workspace import Workspace
+
+_ROWS = 10_000
+_AT = datetime(2026, 1, 1, tzinfo=UTC)
+_ZERO = "0" * 64
+
+
+def _seed(home: Path, owner: str) -> str:
+    """Write 10,000 rows of every noun straight into the database, and return a label task's id."""
+    from jupyter_ext.datasets.tables import dataset
+    from jupyter_ext.jobs.tables import job, job_event
+    from jupyter_ext.labeling.tables import label_function, label_set, label_task, label_vote
+    from jupyter_ext.monitoring.tables import drift_report, profile
+
+    workspace = Workspace(home=str(home))
+    workspace.open()
+    store, task_id = workspace.store, new_id("task")
+    common: dict[str, Any] = {"owner": owner, "created_at": _AT}
+    with store.write() as tx:
+        tx.execute(
+            sa.insert(label_task),
+            [_row(label_task, id=task_id, name="bench", dataset_id="d", classes=["a", "b"], **common)],
+        )
+        for table in (dataset, label_set, profile, drift_report):
+            tx.execute(
+                sa.insert(table),
+                [_row(table, id=new_id("x"), name=f"n{n}", version=1, task_id=task_id, **common) for n in range(_ROWS)],
+            )
+        tx.execute(
+            sa.insert(label_function),
+            [
+                _row(label_function, id=new_id("f"), name=f"n{n}", version=1, task_id=task_id, **common)
+                for n in range(_ROWS)
+            ],
+        )
+        tx.execute(
+            sa.insert(label_vote),
+            [
+                _row(label_vote, task_id=task_id, key=f"k{n}", voter=owner, label="a", updated_at=_AT)
+                for n in range(_ROWS)
+            ],
+        )
+        jobs = [
+            _row(job, id=new_id("job"), name=f"n{n % 50}", state="succeeded", ended_at=_AT, **common)
+            for n in range(_ROWS)
+        ]
+        tx.execute(sa.insert(job), jobs)
+        tx.execute(
+            sa.insert(job_event),
+            [_row(job_event, job_id=jobs[0]["id"], to_state="queued", actor=owner, at=_AT) for _ in range(_ROWS)],
+        )
+    workspace.close()
+    return f"{task_id} {jobs[0]['id']}"
+
+
+def _row(table: sa.Table, **given: Any) -> dict[str, Any]:
+    """Complete a row with plausible values for the columns that must not be empty."""
+    row = {}
+    for column in table.columns:
+        if column.name in given:
+            row[column.name] = given[column.name]
+        elif (
+            not column.nullable
+            and column.autoincrement is not True
+            and not (column.primary_key and column.name == "id")
+        ):
+            row[column.name] = _plausible(column)
+    return row
+
+
+def _plausible(column: sa.Column[Any]) -> Any:
+    if isinstance(column.type, sa.Boolean):
+        return False
+    if isinstance(column.type, (sa.Integer, sa.Float)):
+        return 1 if column.name != "alpha" else 0.05
+    if isinstance(column.type, sa.JSON):
+        return [] if column.name in {"columns", "functions", "voters", "polarity", "fetch", "classes"} else {}
+    if column.name in {"blob", "digest", "votes_blob", "spec_digest"}:
+        return _ZERO
+    return {"method": "majority", "correction": "bh", "backend": "local"}.get(column.name, "x")
+
+
+def measure(runs: int = 30) -> list[tuple[str, str, str]]:
+    """Return rows of (what, figure, budget)."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / "home"
+        home.mkdir()
+        import getpass
+
+        task_id, job_id = _seed(home, getpass.getuser()).split()
+        running = servers.start(Path(folder))
+        try:
+            client = Client(running.url, running.token)
+            paths = {
+                "datasets": "datasets",
+                "label sets": "labels/sets",
+                "functions of a task": f"labels/tasks/{task_id}/functions",
+                "votes of a task": f"labels/tasks/{task_id}/votes",
+                "jobs": "jobs",
+                "jobs that live": "jobs?state=live",
+                "jobs by name": "jobs?name=n7",
+                "events of a job": f"jobs/{job_id}/events",
+                "profiles": "monitors/profiles",
+                "drift reports": "monitors/reports",
+            }
+            return [_time(client, label, path, runs) for label, path in paths.items()]
+        finally:
+            running.stop()
+
+
+def _time(client: Client, label: str, path: str, runs: int) -> tuple[str, str, str]:
+    bare, listed, deep = [], [], []
+    cursor = None
+    for _ in range(20):
+        page = client.transport.get(path, limit=500, cursor=cursor) if "?" not in path else client.transport.get(path)
+        if not page["next_cursor"]:
+            break
+        cursor = page["next_cursor"]
+    for _ in range(runs):
+        bare.append(_once(client, "status"))
+        listed.append(_once(client, path))
+        deep.append(_once(client, path + ("&" if "?" in path else "?") + f"cursor={cursor}") if cursor else listed[-1])
+    first, status = statistics.median(listed), statistics.median(bare)
+    return (
+        f"list {label}",
+        f"{first * 1e3:.1f} ms, deep {statistics.median(deep) * 1e3:.1f} ms ({first / status:.1f} × an empty call)",
+        "≤ 200 ms",
+    )
+
+
+def _once(client: Client, path: str) -> float:
+    start = time.perf_counter()
+    client.transport.get(path)
+    return time.perf_counter() - start
