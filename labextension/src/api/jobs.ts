@@ -1,0 +1,125 @@
+import type { ServerConnection } from '@jupyterlab/services';
+import { request } from './request';
+
+/** The states of a job, as in `jupyter_ext.jobs.values.JobState`. */
+export type JobState =
+  | 'queued'
+  | 'admitted'
+  | 'starting'
+  | 'running'
+  | 'interrupted'
+  | 'cancelling'
+  | 'succeeded'
+  | 'failed'
+  | 'cancelled';
+
+const FINAL: ReadonlySet<JobState> = new Set<JobState>(['succeeded', 'failed', 'cancelled']);
+
+/** Whether nothing follows this state. */
+export function isFinal(state: JobState): boolean {
+  return FINAL.has(state);
+}
+
+/** How far an attempt is, with the numbers that the user's code reported. */
+export interface Progress {
+  readonly step: number;
+  readonly total: number | null;
+  readonly metrics: Readonly<Record<string, number>>;
+}
+
+export interface Job {
+  readonly id: string;
+  readonly name: string;
+  readonly owner: string;
+  readonly state: JobState;
+  readonly attempt: number;
+  readonly message: string;
+  readonly reason: string | null;
+  readonly resources: { readonly cpus: number; readonly gpus: number; readonly memory_bytes: number | null };
+  readonly retries: number;
+  readonly progress: Progress | null;
+  readonly log_size: number;
+  readonly created_at: string;
+  readonly started_at: string | null;
+  readonly ended_at: string | null;
+}
+
+export interface Attempt {
+  readonly number: number;
+  readonly state: JobState;
+  readonly started_at: string | null;
+  readonly ended_at: string | null;
+  readonly resumed_step: number | null;
+  readonly durable_step: number | null;
+  readonly reason: string | null;
+  readonly message: string;
+}
+
+export interface JobDetail extends Job {
+  readonly source: string;
+  readonly attempts: readonly Attempt[];
+}
+
+/** One committed transition. */
+export interface Transition {
+  readonly id: number;
+  readonly attempt: number;
+  readonly from_state: JobState | null;
+  readonly to_state: JobState;
+  readonly actor: string;
+  readonly message: string;
+  readonly at: string;
+}
+
+export interface Checkpoint {
+  readonly step: number;
+  readonly attempt: number;
+  readonly size_bytes: number;
+  readonly created_at: string;
+}
+
+/** A piece of a log; offsets count UTF-8 bytes over all attempts. */
+export interface LogChunk {
+  readonly offset: number;
+  readonly next_offset: number;
+  readonly text: string;
+  readonly complete: boolean;
+}
+
+/** One page of a list, newest first. */
+export interface Page<T> {
+  readonly items: readonly T[];
+  readonly next_cursor: string | null;
+}
+
+/** What `GET /jobs` filters by. */
+export interface JobQuery {
+  readonly limit: number;
+  readonly cursor?: string | undefined;
+  readonly name?: string | undefined;
+  readonly state?: JobState | 'live' | undefined;
+}
+
+/** The routes of jobs. */
+export interface JobsApi {
+  list(query: JobQuery): Promise<Page<Job>>;
+  get(id: string): Promise<JobDetail>;
+  cancel(id: string): Promise<Job>;
+  transitions(id: string): Promise<Page<Transition>>;
+  checkpoints(id: string): Promise<Page<Checkpoint>>;
+  log(id: string, offset: number, limit: number): Promise<LogChunk>;
+}
+
+/** The routes of jobs on a real server. Only `cancel` is the user's own act; the rest is not activity. */
+export function jobsApi(settings: ServerConnection.ISettings): JobsApi {
+  const read = <T>(path: readonly string[], query: object = {}): Promise<T> =>
+    request<T>(settings, ['jobs', ...path], { query: { ...query }, activity: false });
+  return {
+    list: query => read([], query),
+    get: id => read([id]),
+    cancel: id => request<Job>(settings, ['jobs', id, 'cancel'], { method: 'POST' }),
+    transitions: id => read([id, 'events'], { limit: 500 }),
+    checkpoints: id => read([id, 'checkpoints'], { limit: 500 }),
+    log: (id, offset, limit) => read([id, 'logs'], { offset, limit })
+  };
+}

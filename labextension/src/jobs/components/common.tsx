@@ -1,0 +1,129 @@
+import type { LabIcon } from '@jupyterlab/ui-components';
+import { nullTranslator, type TranslationBundle } from '@jupyterlab/translation';
+import type { ISignal } from '@lumino/signaling';
+import * as React from 'react';
+import { isFinal, type Job, type JobState } from '../../api/jobs';
+import type { ServerError } from '../../api/request';
+import { STATE_ICONS } from '../../icons';
+import { fraction, stateLabel } from '../format';
+
+/** The strings of the panel. */
+export const Trans = React.createContext<TranslationBundle>(nullTranslator.load(''));
+
+export function useTrans(): TranslationBundle {
+  return React.useContext(Trans);
+}
+
+/** A model that tells of changes of an immutable state. */
+interface Observable<T> {
+  readonly state: T;
+  readonly changed: ISignal<unknown, T>;
+}
+
+/** Draw anew whenever the model's state is another one. */
+export function useModel<T>(model: Observable<T>): T {
+  const subscribe = React.useCallback(
+    (changed: () => void) => {
+      model.changed.connect(changed);
+      return () => void model.changed.disconnect(changed);
+    },
+    [model]
+  );
+  return React.useSyncExternalStore(subscribe, () => model.state);
+}
+
+/** Draw anew now and then, because ages grow. */
+export function useTick(milliseconds: number): void {
+  const [, tick] = React.useReducer((count: number) => count + 1, 0);
+  React.useEffect(() => {
+    const timer = setInterval(tick, milliseconds);
+    return () => clearInterval(timer);
+  }, [milliseconds]);
+}
+
+/** A state as icon and word. */
+export function StateChip({ state }: { state: JobState }): React.ReactElement {
+  const trans = useTrans();
+  const Icon = STATE_ICONS[state].react;
+  return (
+    <span className="jpx-StateChip" data-state={state}>
+      <Icon className="jpx-StateChip-icon" tag="span" aria-hidden="true" />
+      {stateLabel(state, trans)}
+    </span>
+  );
+}
+
+/** How far a job is; nothing where it cannot be told. */
+export function ProgressBar({ job }: { job: Job }): React.ReactElement | null {
+  const trans = useTrans();
+  const share = fraction(job);
+  if (share === null) {
+    return null;
+  }
+  return (
+    <span
+      className="jpx-Progress"
+      role="progressbar"
+      aria-label={trans.__('Progress')}
+      aria-valuemin={0}
+      aria-valuemax={100}
+      aria-valuenow={Math.round(share * 100)}
+      data-ended={isFinal(job.state) || undefined}
+    >
+      <span className="jpx-Progress-done" style={{ width: `${share * 100}%` }} />
+    </span>
+  );
+}
+
+interface IconButtonProps {
+  readonly icon: LabIcon;
+  readonly label: string;
+  readonly onClick: () => void;
+  readonly pressed?: boolean;
+  readonly disabled?: boolean;
+}
+
+/** A button that shows an icon and says its label. */
+export function IconButton({ icon, label, onClick, pressed, disabled }: IconButtonProps): React.ReactElement {
+  return (
+    <button
+      type="button"
+      className="jpx-IconButton"
+      title={label}
+      aria-label={label}
+      aria-pressed={pressed}
+      disabled={disabled}
+      onClick={onClick}
+    >
+      <icon.react tag="span" aria-hidden="true" />
+    </button>
+  );
+}
+
+/** Why something could not be shown, and what to do. */
+export function ErrorNotice({ error, onRetry }: { error: ServerError; onRetry: () => void }): React.ReactElement {
+  const trans = useTrans();
+  return (
+    <div className="jpx-Notice" role="alert">
+      {error.extensionMissing ? (
+        <>
+          <h3>{trans.__('The jupyter-ext server extension is not running')}</h3>
+          <p>
+            {trans.__(
+              'Jobs live in the Jupyter server. In the environment that the server runs in, install and enable the extension, then restart the server:'
+            )}
+          </p>
+          <pre>{'pip install jupyter-ext\njupyter server extension enable jupyter_ext'}</pre>
+        </>
+      ) : (
+        <>
+          <h3>{error.status ? trans.__('The server could not do this') : trans.__('The server cannot be reached')}</h3>
+          <p>{error.message}</p>
+        </>
+      )}
+      <button type="button" className="jpx-Button" onClick={onRetry}>
+        {trans.__('Retry')}
+      </button>
+    </div>
+  );
+}

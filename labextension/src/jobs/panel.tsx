@@ -1,0 +1,123 @@
+import { ReactWidget } from '@jupyterlab/ui-components';
+import type { ITranslator, TranslationBundle } from '@jupyterlab/translation';
+import type { Message } from '@lumino/messaging';
+import * as React from 'react';
+import { jobsIcon } from '../icons';
+import { TRANSLATION_DOMAIN } from '../tokens';
+import { Trans } from './components/common';
+import { Detail } from './components/detail';
+import { JobList } from './components/list';
+import { DetailModel } from './detail';
+import { stateLabel } from './format';
+import type { JobsModel, StateChange } from './model';
+
+/** What the panel asks of the application. */
+export interface IJobActions {
+  cancel(id: string): void;
+  copyId(id: string): void;
+  saveLog(id: string): void;
+}
+
+/** The side panel: the list of jobs, or one of them. */
+export class JobsPanel extends ReactWidget {
+  constructor(
+    private readonly _model: JobsModel,
+    private readonly _actions: IJobActions,
+    translator: ITranslator
+  ) {
+    super();
+    this._trans = translator.load(TRANSLATION_DOMAIN);
+    this.id = 'jupyter-ext-jobs';
+    this.addClass('jpx-Jobs');
+    this.title.icon = jobsIcon;
+    this.title.caption = this._trans.__('Jobs');
+    this.node.setAttribute('role', 'region');
+    this.node.setAttribute('aria-label', this._trans.__('Jobs'));
+    _model.jobMoved.connect(this._announce, this);
+  }
+
+  /** The job that a command without arguments is about: the open one, or the current row. */
+  get target(): string | null {
+    return this._detail?.id ?? this._current;
+  }
+
+  override dispose(): void {
+    if (!this.isDisposed) {
+      this._model.jobMoved.disconnect(this._announce, this);
+      this._detail?.dispose();
+      super.dispose();
+    }
+  }
+
+  /** Show one job. */
+  open(id: string): void {
+    if (this._detail?.id !== id) {
+      this._detail?.dispose();
+      this._detail = new DetailModel(id, this._model);
+      this._current = id;
+      this.update();
+    }
+  }
+
+  /** Show the list, with the focus on the row of the job that was open. */
+  back(): void {
+    this._detail?.dispose();
+    this._detail = null;
+    this._cameBack = true;
+    this.update();
+  }
+
+  protected render(): React.ReactElement {
+    const detail = this._detail;
+    return (
+      <Trans.Provider value={this._trans}>
+        <div className="jpx-Hidden" role="status" aria-live="polite">
+          {this._announcement}
+        </div>
+        {detail ? (
+          <Detail
+            model={detail}
+            onBack={() => this.back()}
+            onCancel={() => this._actions.cancel(detail.id)}
+            onCopyId={() => this._actions.copyId(detail.id)}
+            onSaveLog={() => this._actions.saveLog(detail.id)}
+          />
+        ) : (
+          <JobList
+            model={this._model}
+            current={this._current}
+            takeFocus={this._cameBack}
+            onCurrent={this._setCurrent}
+            onOpen={this._open}
+            onCancel={this._actions.cancel}
+          />
+        )}
+      </Trans.Provider>
+    );
+  }
+
+  protected override onActivateRequest(_: Message): void {
+    const target = this.node.querySelector<HTMLElement>('.jpx-Detail h2, [role="option"][tabindex="0"], input');
+    (target ?? this.node).focus();
+  }
+
+  private _announce(_: JobsModel, { job }: StateChange): void {
+    this._announcement = this._trans.__('%1: %2', job.name, stateLabel(job.state, this._trans));
+    this.update();
+  }
+
+  // The same functions for every drawing, so that rows that did not change are not drawn again.
+  private readonly _open = (id: string): void => this.open(id);
+  private readonly _setCurrent = (id: string): void => {
+    if (id !== this._current) {
+      this._current = id;
+      this.update();
+    }
+  };
+
+  private readonly _trans: TranslationBundle;
+  private _detail: DetailModel | null = null;
+  private _current: string | null = null;
+  private _cameBack = false;
+  private _announcement = '';
+}

@@ -1,0 +1,18 @@
+import { Token } from '@lumino/coreutils';
+import type { JobsModel } from './jobs/model';
+
+/** The ids of our commands. */
+export namespace CommandIDs {
+  export const showJobs = 'jupyter-ext:show-jobs';
+  export const openJob = 'jupyter-ext:open-job';
+  export const cancelJob = 'jupyter-ext:cancel-job';
+  export const copyJobId = 'jupyter-ext:copy-job-id';
+  export const saveJobLog = 'jupyter-ext:save-job-log';
+  export const refreshJobs = 'jupyter-ext:refresh-jobs';
+}
+
+/** The domain of our translations. */
+export const TRANSLATION_DOMAIN = 'jupyter_ext';
+
+/** The jobs of this server, for other panels. */
+export const IJobs = new Token<JobsModel>('@jupyter-ext/lab:IJobs', 'The list of jobs, kept true by server events.');
