@@ -1,0 +1,1 @@
+"""Ray clusters: one of their own for every user."""

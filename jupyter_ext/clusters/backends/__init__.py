@@ -1,0 +1,1 @@
+"""Where clusters run; `ClusterService.backend_class` picks one."""
