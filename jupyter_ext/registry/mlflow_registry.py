@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -64,9 +66,9 @@ class MlflowRegistry:
             filter_string=f"name ILIKE {_quoted(f'%{name}%')}" if name else None,
             max_results=limit,
             order_by=["last_updated_timestamp DESC", "name ASC"],
-            page_token=cursor,
+            page_token=_page_token(cursor),
         )
-        return {"items": [_model(item) for item in found], "next_cursor": found.token or None}
+        return {"items": [_model(item) for item in found], "next_cursor": _cursor(found.token)}
 
     def get_model(self, name: str) -> dict[str, Any]:
         """Return a model."""
@@ -81,9 +83,9 @@ class MlflowRegistry:
             filter_string=f"name = {_quoted(name)}",
             max_results=limit,
             order_by=["version_number DESC"],
-            page_token=cursor,
+            page_token=_page_token(cursor),
         )
-        return {"items": self._describe(found, model.aliases), "next_cursor": found.token or None}
+        return {"items": self._describe(found, model.aliases), "next_cursor": _cursor(found.token)}
 
     def get_version(self, name: str, ref: str) -> dict[str, Any]:
         """Return a version by its number or its ``@alias``."""
@@ -363,6 +365,24 @@ def _model(item: RegisteredModel) -> dict[str, Any]:
         "created_at": _moment(item.creation_timestamp),
         "updated_at": _moment(item.last_updated_timestamp or item.creation_timestamp),
     }
+
+
+def _page_token(cursor: str | None) -> str | None:
+    """Return the cursor if it is one of MLflow's, which fails in odd ways on others."""
+    if cursor is None:
+        return None
+    try:
+        offset = json.loads(base64.b64decode(cursor, validate=True))["offset"]
+    except (ValueError, TypeError, KeyError):
+        offset = None
+    if type(offset) is not int or not 0 <= offset < 2**31:
+        raise Invalid("The cursor is not one that this list gave. Leave it out to begin at the start.", field="cursor")
+    return cursor
+
+
+def _cursor(token: str | bytes | None) -> str | None:
+    # The SQL store gives bytes where the REST one gives text.
+    return (token.decode() if isinstance(token, bytes) else token) or None
 
 
 def _moment(milliseconds: int) -> str:

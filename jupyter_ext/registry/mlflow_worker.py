@@ -54,16 +54,19 @@ class Worker:
     def __init__(self) -> None:
         self._registry: MlflowRegistry | None = None
 
-    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+    def answer(self, line: bytes) -> bytes:
         """Return the reply to one request; never raises."""
+        number = None
         try:
-            return {"id": request["id"], "result": self._call(request["method"], request["params"])}
+            request = json.loads(line)
+            number = request["id"]
+            return _encoded({"id": number, "result": self._call(request["method"], request["params"])})
         except Exception as error:  # noqa: BLE001 - whatever went wrong is an answer; the next request is served all the same
             known = translated(error)
             if type(known) is JupyterExtError:
                 traceback.print_exc()
             reply = {"reason": known.reason, "status": known.status, "message": known.message, "details": known.details}
-            return {"id": request.get("id"), "error": reply}
+            return _encoded({"id": number, "error": reply})
 
     def _call(self, method: str, params: dict[str, Any]) -> Any:
         if method == "connect":
@@ -107,6 +110,10 @@ def translated(error: Exception) -> JupyterExtError:
     return JupyterExtError(f"MLflow failed: {text}")
 
 
+def _encoded(reply: dict[str, Any]) -> bytes:
+    return json.dumps(reply, allow_nan=False).encode() + b"\n"
+
+
 def serve(requests: IO[bytes], replies: IO[bytes], idle_stop_s: float) -> None:
     """Answer until the requests end, or until none came for ``idle_stop_s`` seconds."""
     worker = Worker()
@@ -119,7 +126,7 @@ def serve(requests: IO[bytes], replies: IO[bytes], idle_stop_s: float) -> None:
         idle.cancel()
         if not line:
             return
-        replies.write(json.dumps(worker.answer(json.loads(line)), allow_nan=False).encode() + b"\n")
+        replies.write(worker.answer(line))
         replies.flush()
 
 

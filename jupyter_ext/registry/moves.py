@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -19,7 +20,7 @@ from jupyter_ext.errors import Conflict, Invalid, JupyterExtError, NotFound, Una
 from jupyter_ext.registry.mlflow_client import MlflowWorker
 from jupyter_ext.registry.tables import alias_move as table
 from jupyter_ext.registry.values import AliasMove, AliasTarget
-from jupyter_ext.store import Row, Store, Transaction, now, paginate
+from jupyter_ext.store import Store, Transaction, now, paginate
 from jupyter_ext.values import Page, Query, new_id
 
 _ALIAS = re.compile(r"[A-Za-z0-9_\-]{1,255}")
@@ -90,10 +91,9 @@ class AliasMoves:
     def history(self, name: str, alias: str, query: Query) -> Page[AliasMove]:
         """Return the moves of an alias, newest first."""
         alias = check_alias(alias)
-        with self._turn:
-            # A Conflict: another server is in the middle of a move, which is no history yet.
-            with suppress(Conflict):
-                self._settle(name, alias)
+        # A Conflict: another server is in the middle of a move, which is no history yet.
+        with self._turn, suppress(Conflict):
+            self._settle(name, alias)
         with self._store.read() as tx:
             rows, cursor = paginate(tx, _done(name, alias), table.c.id, query)
         if not rows:
@@ -105,10 +105,9 @@ class AliasMoves:
         with self._store.read() as tx:
             left = tx.all(sa.select(table.c.model, table.c.alias).where(~table.c.done))
         for row in left:
-            with self._turn:
-                # A Conflict: not abandoned, the other server settles it itself.
-                with suppress(Conflict):
-                    self._settle(row["model"], row["alias"])
+            # A Conflict: not abandoned, the other server settles it itself.
+            with self._turn, suppress(Conflict):
+                self._settle(row["model"], row["alias"])
 
     def _make(self, name: str, alias: str, before: int | None, to: int | None, actor: str, reason: str) -> AliasMove:
         intent = {
@@ -191,5 +190,5 @@ def _being_moved(name: str, alias: str) -> Conflict:
     )
 
 
-def _value(row: Row) -> AliasMove:
+def _value(row: Mapping[str, Any]) -> AliasMove:
     return AliasMove(**{key: row[key] for key in AliasMove.model_fields})

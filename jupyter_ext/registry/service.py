@@ -6,12 +6,12 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.exc import IntegrityError
 from traitlets import Float, Int, Unicode
 from traitlets.config import LoggingConfigurable
@@ -30,16 +30,16 @@ from jupyter_ext.registry.values import (
     ModelQuery,
     ModelVersion,
     ModelVersionSpec,
+    check_model_name,
 )
-from jupyter_ext.store import Row, Store, now
-from jupyter_ext.values import Name, Page, Query, new_id
+from jupyter_ext.store import Store, now
+from jupyter_ext.values import Page, Query, new_id
 
 if TYPE_CHECKING:
     from jupyter_ext.datasets.service import DatasetService
     from jupyter_ext.jobs.service import JobService
     from jupyter_ext.labeling.service import LabelService
 
-_NAME: TypeAdapter[str] = TypeAdapter(Name)
 _REF = re.compile(r"@[A-Za-z0-9_\-]{1,255}|[1-9][0-9]{0,8}")
 #: What MLflow lets nobody name a model, and what its filters cannot quote: such a name is never found.
 _UNNAMEABLE = re.compile(r"[/:'\"\x00-\x1f]|.{257,}")
@@ -157,7 +157,7 @@ class RegistryService(LoggingConfigurable):
         NotFound
             The data set, label set or job is not there.
         """
-        _check_name(name)
+        check_model_name(name)
         origins = find_origins(spec, owner=owner, datasets=self.datasets, labels=self.labels, jobs=self.jobs)
         blob = self.store.blobs.require(spec.archive)
         self._repair()
@@ -216,7 +216,7 @@ class RegistryService(LoggingConfigurable):
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _begin(self, name: str, spec: ModelVersionSpec, origins: Origins, owner: str) -> Row:
+    def _begin(self, name: str, spec: ModelVersionSpec, origins: Origins, owner: str) -> Mapping[str, Any]:
         given = spec.model_dump(mode="json")
         row = {
             "id": new_id("mv"),
@@ -243,7 +243,7 @@ class RegistryService(LoggingConfigurable):
             return begun
         return row
 
-    def _begun(self, name: str, owner: str, key: str | None) -> Row | None:
+    def _begun(self, name: str, owner: str, key: str | None) -> Mapping[str, Any] | None:
         with self.store.read() as tx:
             return tx.one_or_none(
                 sa.select(registration).where(
@@ -253,7 +253,7 @@ class RegistryService(LoggingConfigurable):
                 )
             )
 
-    def _finish(self, begun: Row, version: int) -> None:
+    def _finish(self, begun: Mapping[str, Any], version: int) -> None:
         name, parent = begun["model"], begun["spec"]["parent"]
         with self.store.write() as tx:
             unfinished = sa.and_(registration.c.id == begun["id"], registration.c.version.is_(None))
@@ -283,17 +283,6 @@ class RegistryService(LoggingConfigurable):
                 self.worker.call("discard", name=begun["model"], request=begun["id"])
                 self._forget(begun["id"])
         self._moves.settle_all()
-
-
-def _check_name(name: str) -> None:
-    try:
-        _NAME.validate_python(name)
-    except ValidationError:
-        raise Invalid(
-            f"{name!r} cannot name a model: 1 to 128 letters, digits, '.', '_', '-' and single spaces inside. "
-            "MLflow uses '/' and ':' itself.",
-            name=name,
-        ) from None
 
 
 def _findable(name: str) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
-from jupyter_ext.values import Digest, Query, Text, Value
+from jupyter_ext.errors import Invalid
+from jupyter_ext.values import Digest, Name, Query, Text, Value
 
 #: MLflow's own limits on aliases; it also keeps ``latest`` and ``v1``, ``v2``… for itself.
 Alias = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9_\-]+$")]
@@ -138,3 +139,27 @@ class ModelQuery(Query):
     """Filter of the list of models; ``name`` matches a part of the name."""
 
     name: str | None = None
+
+
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
+
+
+def check_model_name(name: str) -> str:
+    """Return a name that can be given to a model, or raise `Invalid` with the rule.
+
+    Examples
+    --------
+    >>> check_model_name("churn-2026")
+    'churn-2026'
+    >>> check_model_name("team/churn")
+    Traceback (most recent call last):
+    jupyter_ext.errors.Invalid: 'team/churn' cannot name a model: ...
+    """
+    try:
+        return _NAME.validate_python(name, strict=True)
+    except ValidationError:
+        raise Invalid(
+            f"{name!r} cannot name a model: it takes 1 to 128 letters, digits, '.', '_', '-', and spaces inside. "
+            "MLflow keeps '/' and ':' for itself.",
+            name=str(name),
+        ) from None

@@ -1,0 +1,1 @@
+"""The registry: models, their versions, aliases and lineage, on top of MLflow."""
