@@ -1,0 +1,1 @@
+"""Data sets: registered once, pointed at by everything later."""

@@ -1,4 +1,7 @@
-"""What the server reads from an uploaded Parquet file. Everything heavy runs inside pyarrow, which leaves the event loop its turn."""
+"""What the server reads from an uploaded Parquet file.
+
+Everything heavy runs inside pyarrow, which lets go of the interpreter lock: the event loop has its turn meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,9 @@ def require_column(name: str, names: Sequence[str]) -> None:
     near = difflib.get_close_matches(name, names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     shown = ", ".join(names[:40]) + (", …" if len(names) > 40 else "")
-    raise Invalid(f"There is no column {name!r}.{hint} The columns are: {shown}.", column=name, columns=list(names[:500]))
+    raise Invalid(
+        f"There is no column {name!r}.{hint} The columns are: {shown}.", column=name, columns=list(names[:500])
+    )
 
 
 def read_keys(file: pq.ParquetFile, column: str) -> pa.Array:
@@ -71,8 +76,11 @@ def read_keys(file: pq.ParquetFile, column: str) -> pa.Array:
         raise Invalid(f"The key column {column!r} has no value in {keys.null_count} rows, the first is row {first}.")
     repeated = len(keys) - pc.count_distinct(keys).as_py()
     if repeated:
-        raise Invalid(f"The key column {column!r} must name each row once; {repeated} rows repeat a key of another row.")
+        raise Invalid(
+            f"The key column {column!r} must name each row once; {repeated} rows repeat a key of another row."
+        )
     lengths = pc.min_max(pc.utf8_length(keys)).as_py()
     if len(keys) and (lengths["min"] < 1 or lengths["max"] > MAX_KEY_LENGTH):
-        raise Invalid(f"Keys must have 1 to {MAX_KEY_LENGTH} characters; column {column!r} has {lengths['min']} to {lengths['max']}.")
+        found = f"{lengths['min']} to {lengths['max']}"
+        raise Invalid(f"Keys must have 1 to {MAX_KEY_LENGTH} characters; those of column {column!r} have {found}.")
     return keys

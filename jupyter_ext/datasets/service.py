@@ -115,7 +115,9 @@ class DatasetService(LoggingConfigurable):
             version = (tx.scalar(sa.select(sa.func.max(table.c.version)).where(*same_name)) or 0) + 1
             row = {**facts, "id": new_id("ds"), "version": version, "created_at": now()}
             tx.execute(sa.insert(table).values(row))
-            tx.emit("dataset", {"dataset_id": row["id"], "name": row["name"], "version": version, "owner": row["owner"]})
+            tx.emit(
+                "dataset", {"dataset_id": row["id"], "name": row["name"], "version": version, "owner": row["owner"]}
+            )
         self.log.info("Registered data set %s version %d (%d rows)", row["name"], version, row["n_rows"])
         return self._value(row)
 

@@ -25,7 +25,7 @@ class DatasetSpec(Value):
 
 
 class Dataset(Value):
-    """A registered, immutable version of a data set. ``columns`` and ``n_rows`` are read from the Parquet by the server."""
+    """A registered, immutable version of a data set. The server reads ``columns`` and ``n_rows`` from the Parquet."""
 
     id: str
     name: str

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jupyter_ext.labeling.quality import agreement
     from jupyter_ext.labeling.analysis import lf_summary
     from jupyter_ext.labeling.applier import LFApplier
     from jupyter_ext.labeling.functions import labeling_function
     from jupyter_ext.labeling.models.selection import fit_label_model
+    from jupyter_ext.labeling.quality import agreement
     from jupyter_ext.labeling.votes import ABSTAIN, VoteMatrix
 
 __all__ = ["ABSTAIN", "LFApplier", "VoteMatrix", "agreement", "fit_label_model", "labeling_function", "lf_summary"]

@@ -24,7 +24,7 @@ def lf_summary(votes: VoteMatrix | npt.ArrayLike, gold: npt.ArrayLike | None = N
     -------
     DataFrame
         Indexed by voter: ``polarity`` (the classes it votes for), ``coverage`` (share of rows it votes on), ``overlaps``
-        (… and another votes too), ``conflicts`` (… and another votes differently). With gold also ``correct`` and
+        (another votes too), ``conflicts`` (another votes differently). With gold also ``correct`` and
         ``incorrect`` (counts), ``accuracy``, and its 95 % Wilson interval ``accuracy_low`` to ``accuracy_high``.
 
     References

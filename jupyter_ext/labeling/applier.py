@@ -38,8 +38,8 @@ class FunctionErrors:
 class LFApplier:
     """Runs labeling functions over the rows of a frame.
 
-    A function that raises, or returns what is no vote, abstains on that row and is reported in :attr:`errors`; the votes
-    of the others stand.
+    A function that raises, or returns what is no vote, abstains on that row and is reported in :attr:`errors`; the
+    votes of the others stand.
 
     Parameters
     ----------
@@ -306,7 +306,9 @@ class _Progress:
         left = (moment - self._began) * (self._total - self._done) / self._done
         blocks = 30 * self._done // self._total
         bar = "█" * blocks + "░" * (30 - blocks)
-        print(f"\rlabeling functions {bar} {self._done / self._total:4.0%}, {left:.0f} s left ", end="", file=sys.stderr)
+        print(
+            f"\rlabeling functions {bar} {self._done / self._total:4.0%}, {left:.0f} s left ", end="", file=sys.stderr
+        )
 
     def close(self) -> None:
         if self._visible:

@@ -25,12 +25,14 @@ def require_labels(labels: Sequence[str], classes: Sequence[str], task: str) -> 
 
 
 def function_votes(file: pq.ParquetFile, *, n_classes: int, n_rows: int, n_votes: int) -> pa.Array:
-    """Check a function's votes (columns ``key``: text, ``vote``: a class number; no row where it abstains), and return their keys.
+    """Check a function's votes, and return their keys.
+
+    The columns are ``key`` (text) and ``vote`` (a class number); a row on which it abstains is left out.
 
     Raises
     ------
     Invalid
-        Other columns or types, more votes than rows, a key twice, nothing where a value must be, or a vote outside the classes.
+        Other columns or types, more votes than rows, a key twice, a null, or a vote outside the classes.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -56,12 +58,14 @@ def function_votes(file: pq.ParquetFile, *, n_classes: int, n_rows: int, n_votes
 
 
 def label_set_columns(file: pq.ParquetFile, *, classes: Sequence[str], n_rows: int, task: str) -> tuple[pa.Array, int]:
-    """Check a label set (``key``, ``label`` or null, one probability ``p_<class number>`` a class) and return its keys and how many rows have a label.
+    """Check a label set, and return its keys and how many of its rows have a label.
+
+    The columns are ``key`` (text), ``label`` (a class, or null) and a probability a class, ``p_<class number>``.
 
     Raises
     ------
     Invalid
-        Other columns or types, other rows than the data set's, a label outside the classes, or numbers that are no probabilities.
+        Other columns or types, other rows than the data set's, a label outside the classes, or no probabilities.
     """
     import pyarrow as pa
     import pyarrow.compute as pc

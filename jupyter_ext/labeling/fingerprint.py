@@ -111,7 +111,9 @@ class _Hasher:
         code = function.__code__
         text = source_of(function) or " ".join(f"{part.co_code.hex()} {_constants(part)!r}" for part in _codes(code))
         defaults = [function.__defaults__, function.__kwdefaults__]
-        return self._parts("function", text, defaults, _read_from_outside(function), getattr(function, "__wrapped__", None))
+        return self._parts(
+            "function", text, defaults, _read_from_outside(function), getattr(function, "__wrapped__", None)
+        )
 
     def _class(self, cls: type) -> bytes:
         name = f"class {cls.__module__}.{cls.__qualname__}"
@@ -158,7 +160,10 @@ def _constants(code: types.CodeType) -> list[Any]:
 
 def _read_from_outside(function: types.FunctionType) -> dict[str, Any]:
     names = {
-        step.argval for code in _codes(function.__code__) for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"
+        step.argval
+        for code in _codes(function.__code__)
+        for step in dis.get_instructions(code)
+        if step.opname == "LOAD_GLOBAL"
     }
     found = {name: function.__globals__[name] for name in names if name in function.__globals__}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):

@@ -44,7 +44,7 @@ class LabelingFunction:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all that decides the votes: source, resources, columns, preprocessors, and the values of the globals used."""
+        """SHA-256 of all that decides the votes: source, resources, preprocessors, columns, values read from outside."""
         facts = [fingerprint(part) for part in (self.function, self.resources, self.pre, self.columns)]
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()
 
@@ -67,7 +67,7 @@ def labeling_function(
     """Turn a Python function into a labeling function.
 
     The function gets a row, whose columns are attributes (``row.text``) and items (``row["mean radius"]``), and returns
-    the number of a class, or :data:`~jupyter_ext.labeling.ABSTAIN`. Nothing else is a vote: neither True nor a class name.
+    the number of a class, or :data:`~jupyter_ext.labeling.ABSTAIN`. Nothing else is a vote: no True, no class name.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ def agreement(
     n_bootstrap: int = 1000,
     random_state: int = 0,
 ) -> Agreement:
-    """Return how far the voters agree beyond chance: 1 is always, 0 is what chance gives, below 0 is against each other.
+    """Return how far the voters agree beyond chance: 1 is always, 0 what chance gives, below 0 against each other.
 
     Krippendorff's alpha, ``1 - D_o / D_e`` over all pairs of votes on one item; any number of voters, votes may be
     missing. The interval is a percentile bootstrap over items.

@@ -78,7 +78,7 @@ class LabelService(LoggingConfigurable):
     # Votes of people
 
     def add_votes(self, task_id: str, body: VotesIn, *, owner: str) -> VotesStored:
-        """Store votes of ``owner``, or withdraw them (``label`` None): all, or none. A new vote replaces the one before.
+        """Store votes of ``owner``, or withdraw them (``label`` None): all, or none. A new vote replaces an older one.
 
         Raises
         ------
@@ -119,7 +119,7 @@ class LabelService(LoggingConfigurable):
         return VotesStored(stored=len(given), withdrawn=len(withdrawn))
 
     def list_votes(self, task_id: str, query: VoteQuery, *, owner: str) -> Page[Vote]:
-        """Return people's current votes. The order is that of first votes, newest first, so a page never misses a changed one."""
+        """Return people's current votes, newest first by the first vote on a row, so paging never misses a changed one."""
         with self.store.read() as tx:
             _visible_task(tx, task_id, owner)
         statement = sa.select(label_vote).where(label_vote.c.task_id == task_id)
@@ -130,7 +130,7 @@ class LabelService(LoggingConfigurable):
     # Functions
 
     def add_function(self, task_id: str, spec: FunctionSpec, *, owner: str) -> LabelFunction:
-        """Store a function with its votes. What equals the newest version of the name is that version; else it is the next.
+        """Store a function with its votes. What equals the newest version of its name is that one; else it is the next.
 
         Raises
         ------

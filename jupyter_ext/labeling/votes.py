@@ -15,7 +15,7 @@ from jupyter_ext.errors import Invalid
 #: What a voter returns for a row it has no opinion on.
 ABSTAIN = -1
 
-#: A function that abstains tells something (its pattern did not match); a person who did not vote was perhaps never asked.
+#: A function that abstains tells something (its pattern did not match); a person was perhaps never asked.
 VoterKind = Literal["function", "person"]
 
 IntArray = npt.NDArray[np.integer[Any]]
@@ -103,7 +103,9 @@ class VoteMatrix:
         n_items: int | None = None,
         kind: VoterKind = "person",
     ) -> VoteMatrix:
-        """Build from a long table: row number, voter, class number. A later vote of a voter on a row replaces an earlier one.
+        """Build from a long table: row number, voter, class number.
+
+        A later vote of a voter on a row replaces an earlier one.
 
         Parameters
         ----------
@@ -125,7 +127,8 @@ class VoteMatrix:
         people = np.asarray(voters)
         if not (rows.ndim == classes.ndim == people.ndim == 1 and len(rows) == len(classes) == len(people)):
             raise Invalid(
-                f"Items, voters and values must be lists of one length, not {rows.shape}, {people.shape}, {classes.shape}."
+                f"Items, voters and values must be lists of one length; they are {rows.shape}, {people.shape} "
+                f"and {classes.shape}."
             )
         height = int(rows.max()) + 1 if n_items is None and len(rows) else int(n_items or 0)
         if len(rows) and (rows.min() < 0 or rows.max() >= height):
@@ -281,7 +284,8 @@ def as_gold(gold: npt.ArrayLike, votes: VoteMatrix) -> IntArray:
         raise Invalid(f"Gold must have one entry a row, shape ({votes.shape[0]},), not {known.shape}.")
     if len(known) and (known.min() < ABSTAIN or known.max() >= votes.n_classes):
         raise Invalid(
-            f"Gold must hold classes 0 to {votes.n_classes - 1}, or -1 where unknown; found {known.min()} to {known.max()}."
+            f"Gold must hold classes 0 to {votes.n_classes - 1}, or -1 where unknown; "
+            f"found {known.min()} to {known.max()}."
         )
     return known
 

@@ -15,7 +15,7 @@ from jupyter_ext.labeling.votes import ABSTAIN, FloatArray, IntArray, VoteMatrix
 
 
 class DawidSkene(LabelModel):
-    r"""Each voter ``j`` votes ``s`` on a row of class ``c`` with probability ``theta_j[c, s]``, independently of the others.
+    r"""Voter ``j`` votes ``s`` on a row of class ``c`` with probability ``theta_j[c, s]``, independently of the others.
 
     E step: ``log q_ic ∝ log pi_c + Σ_j log theta_j[c, L_ij]``.
     M step: ``theta_j[c, s] ∝ Σ_i q_ic [L_ij = s] + smoothing`` and ``pi = mean q``.
@@ -74,8 +74,9 @@ class DawidSkene(LabelModel):
         q = vote_shares(patterns.matrix, self.n_classes)
         q[~covered] = balance if class_prior is None else class_prior
         previous = -np.inf
-        converged = False
-        for iteration in range(1, max_iterations + 1):
+        converged, n_iterations = False, 0
+        for _ in range(max_iterations):
+            n_iterations += 1
             _clamp(q, known)
             self._maximise(onehot, weight[:, None] * q, class_prior, smoothing)
             log_joint = onehot @ self._log_theta + self._log_base
@@ -94,7 +95,7 @@ class DawidSkene(LabelModel):
             n_covered=int(votes.covered.sum()),
             n_patterns=len(patterns.counts),
             class_balance=tuple(((weight * covered) @ q / max(float(weight @ covered), 1.0)).tolist()),
-            n_iterations=iteration,
+            n_iterations=n_iterations,
             converged=converged,
             log_likelihood=likelihood * float(weight.sum()),
             notes=_collapse_notes(weight * covered, q, balance),
@@ -163,7 +164,7 @@ class DawidSkene(LabelModel):
 
 
 def _cells(rows: sparse.csr_array, n_classes: int) -> tuple[IntArray, Any]:
-    """Number the (voter, vote) pairs that occur, and return them with a function that finds the numbers of a row's votes."""
+    """Number the (voter, vote) pairs that occur; return them, and a function that finds the numbers of some votes."""
     occurring = np.unique(rows.indices.astype(np.int64) * n_classes + rows.data - 1)
 
     def cell_of(some: sparse.csr_array) -> IntArray:

@@ -44,7 +44,7 @@ def fit_label_model(
     class_prior
         Known shares of the classes, shape (k,).
     gold
-        Known answers, shape (n,), -1 where unknown. Dawid-Skene holds them fixed; from 30 on ``"auto"`` chooses by them.
+        Known answers, shape (n,), -1 where unknown. Dawid-Skene holds them fixed; ``"auto"`` chooses by 30 or more.
     missing
         What silence means: ``"symbol"`` (it tells something), ``"missing"`` (it tells nothing), or ``"auto"``: a symbol
         for functions, missing for people.
@@ -105,7 +105,10 @@ def _choose(
             model.method: _log_loss(model.predict_proba(votes)[usable], gold[usable])
             for model in (majority(""), DawidSkene(votes, symbol=symbol, class_prior=prior))
         }
-        told = f"log loss on {len(usable)} known answers: majority {loss['majority']:.3f}, Dawid-Skene {loss['dawid_skene']:.3f}"
+        told = (
+            f"log loss on {len(usable)} known answers: "
+            f"majority {loss['majority']:.3f}, Dawid-Skene {loss['dawid_skene']:.3f}"
+        )
         if loss["majority"] <= loss["dawid_skene"]:
             return majority(f"chosen by the {told}")
         reason = f"chosen by the {told}"

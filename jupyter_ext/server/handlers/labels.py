@@ -51,7 +51,7 @@ def list_votes(call: Call, task_id: str, query: VoteQuery) -> Page[Vote]:
 def add_votes(call: Call, task_id: str, body: VotesIn) -> VotesStored:
     """Store votes of the signed-in user: all, or none.
 
-    A vote replaces the user's earlier one on that row; ``label: null`` withdraws it. The answer is sent after the commit.
+    A vote replaces the user's earlier one on that row; ``label: null`` withdraws it. The answer follows the commit.
     """
     return call.workspace.labels.add_votes(task_id, body, owner=call.user)
 
@@ -66,7 +66,7 @@ def list_functions(call: Call, task_id: str, query: Query) -> Page[LabelFunction
 def add_function(call: Call, task_id: str, body: FunctionSpec) -> LabelFunction:
     """Store a labeling function with its votes on the task's data.
 
-    ``votes_blob`` names an uploaded Parquet with the columns ``key`` (text) and ``vote`` (class number), one row a vote;
+    ``votes_blob`` names an uploaded Parquet with the columns ``key`` (text) and ``vote`` (class number), a row a vote;
     rows on which the function abstains are left out. A new digest or new votes under a name is its next version.
     """
     return call.workspace.labels.add_function(task_id, body, owner=call.user)
@@ -82,8 +82,8 @@ def list_label_sets(call: Call, query: LabelSetQuery) -> Page[LabelSet]:
 def freeze_label_set(call: Call, body: LabelSetSpec) -> LabelSet:
     """Freeze a label set.
 
-    ``blob`` names an uploaded Parquet with one row for each row of the task's data set: ``key`` (text), ``label`` (a class,
-    or null), and a probability for each class, ``p_0``, ``p_1`` and so on in the order of the task's classes.
+    ``blob`` names an uploaded Parquet with one row for each row of the task's data set: ``key`` (text), ``label`` (a
+    class, or null), and a probability for each class, ``p_0``, ``p_1`` and so on in the order of the task's classes.
     """
     return call.workspace.labels.freeze(body, owner=call.user)
 
