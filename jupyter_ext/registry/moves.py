@@ -190,5 +190,5 @@ def _being_moved(name: str, alias: str) -> Conflict:
     )
 
 
-def _value(row: Mapping[str, Any]) -> AliasMove:
+def _value(row: Mapping[Any, Any]) -> AliasMove:
     return AliasMove(**{key: row[key] for key in AliasMove.model_fields})

@@ -216,7 +216,7 @@ class RegistryService(LoggingConfigurable):
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _begin(self, name: str, spec: ModelVersionSpec, origins: Origins, owner: str) -> Mapping[str, Any]:
+    def _begin(self, name: str, spec: ModelVersionSpec, origins: Origins, owner: str) -> Mapping[Any, Any]:
         given = spec.model_dump(mode="json")
         row = {
             "id": new_id("mv"),
@@ -243,7 +243,7 @@ class RegistryService(LoggingConfigurable):
             return begun
         return row
 
-    def _begun(self, name: str, owner: str, key: str | None) -> Mapping[str, Any] | None:
+    def _begun(self, name: str, owner: str, key: str | None) -> Mapping[Any, Any] | None:
         with self.store.read() as tx:
             return tx.one_or_none(
                 sa.select(registration).where(
@@ -253,7 +253,7 @@ class RegistryService(LoggingConfigurable):
                 )
             )
 
-    def _finish(self, begun: Mapping[str, Any], version: int) -> None:
+    def _finish(self, begun: Mapping[Any, Any], version: int) -> None:
         name, parent = begun["model"], begun["spec"]["parent"]
         with self.store.write() as tx:
             unfinished = sa.and_(registration.c.id == begun["id"], registration.c.version.is_(None))
