@@ -13,9 +13,13 @@ sources_of_labextension := package.json package-lock.json tsconfig.json $(shell 
 
 NODE_MODULES := node_modules/.installed-$(call checksum,package.json package-lock.json)
 LABEXTENSION := build/.labextension-$(call checksum,$(sources_of_labextension))
-INSTALLED := $(VENV)/.installed-$(call checksum,pyproject.toml constraints.txt $(sources_of_labextension) $(wildcard kernels/*/* jupyter-config/*))
+REQUIREMENTS := $(VENV)/.requirements-$(call checksum,constraints.txt)
+INSTALLED := $(VENV)/.installed-$(call checksum,pyproject.toml constraints.txt install.json $(sources_of_labextension) $(wildcard kernels/*/* jupyter-config/*))
 PROXY_INSTALLED := tools/proxy/node_modules/.installed-$(call checksum,tools/proxy/package.json tools/proxy/package-lock.json)
 
+# Two downloads at a time: Python's and Node's do not wait for each other.
+MAKEFLAGS += --jobs=2
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export JUPYTER_EXT_HUB_PROXY := $(CURDIR)/$(PROXY)
 
@@ -61,12 +65,19 @@ $(BIN)/uv:
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 
-$(INSTALLED): $(BIN)/uv $(LABEXTENSION)
-	uv pip install --quiet --constraint constraints.txt --reinstall-package jupyter-ext --editable '.[dev]'
+$(REQUIREMENTS): | $(BIN)/uv
+	@echo "Installing Python packages"
+	uv pip install --quiet --requirement constraints.txt
+	@rm -f $(VENV)/.requirements-*
+	@touch $@
+
+$(INSTALLED): $(REQUIREMENTS) $(LABEXTENSION)
+	HATCH_JUPYTER_BUILDER_SKIP_NPM=1 uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@rm -f $(VENV)/.installed-*
 	@touch $@
 
 $(LABEXTENSION): $(NODE_MODULES)
+	@echo "Building the labextension"
 	npm run --silent build:prod
 	@mkdir -p build
 	@rm -f build/.labextension-*
@@ -74,10 +85,12 @@ $(LABEXTENSION): $(NODE_MODULES)
 
 $(NODE_MODULES):
 	@node -e 'if (+process.versions.node.split(".")[0] < 20) throw "jupyter-ext needs Node 20 or newer, this is " + process.version'
+	@echo "Installing Node packages"
 	npm ci --silent
 	@touch $@
 
 $(PROXY_INSTALLED):
+	@echo "Installing the hub's proxy"
 	npm ci --silent --no-audit --no-fund --prefix tools/proxy
 	@touch $@
 

@@ -21,6 +21,8 @@ class LaptopSpawner(SimpleLocalProcessSpawner):  # type: ignore[misc]
     There is no isolation between users: this is for one person, or for trying things out.
     """
 
+    popen_kwargs: dict[str, Any]
+
     home = Unicode(help="The folder below which every user gets a folder.").tag(config=True)
 
     @default("home_dir")
