@@ -144,7 +144,8 @@ class Items:
     def _find_kind(self, kind: str) -> tuple[Kind, Hashable | None]:
         if kind not in {"auto", "row", "text", "image"}:
             raise Invalid(f"kind must be 'auto', 'row', 'text' or 'image', not {kind!r}.")
-        images, texts = [], []
+        images: list[Hashable] = []
+        texts: list[tuple[bool, int, Hashable]] = []
         for place, name in enumerate(self._frame.columns):
             sample = [value for value in self._frame.iloc[:50, place] if not is_missing(value)]
             if sample and all(map(_looks_like_image, sample)):

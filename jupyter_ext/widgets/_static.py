@@ -159,16 +159,20 @@ def drift_html(
     css
         The style of the live view.
     limit
-        Rows to keep in the saved notebook, those that moved most.
+        Rows to keep in the saved notebook, those that drifted most.
     """
     head = "".join(
-        f'<th scope="col">{name}</th>' for name in ("Column", "Shares", "Test", "Statistic", "q-value", "Verdict")
+        f'<th scope="col">{name}</th>' for name in ("Feature", "Shares", "Test", "Statistic", "q-value", "Verdict")
     )
     lines = []
     for row in rows[:limit]:
         histogram = row.get("histogram")
         picture = histogram_svg(histogram, row["feature"]) if histogram else ""
-        verdict = '<span class="jx-moved">▲ moved</span>' if row["drifted"] else '<span class="jx-quiet">steady</span>'
+        verdict = (
+            '<span class="jx-drifted"><span class="jx-mark">▲</span> drifted</span>'
+            if row["drifted"]
+            else f'<span class="jx-quiet">{"not tested" if row["statistic"] is None else "steady"}</span>'
+        )
         lines.append(
             f'<tr><th scope="row">{escape(row["feature"])}<span class="jx-kind">{escape(row["kind"])}</span></th>'
             f"<td>{picture}</td><td>{escape(row['test'])}</td>"
@@ -177,7 +181,7 @@ def drift_html(
             f'<td class="jx-number">{_number(row["q_value"])}</td><td>{verdict}</td></tr>'
         )
     left = facts["total"] - len(lines)
-    more = f'<p class="jx-quiet jx-more">{left:,} more columns are in report.table.</p>' if left else ""
+    more = f'<p class="jx-quiet jx-more">{left:,} more features are in report.table.</p>' if left else ""
     body = (
         f'<h3>{escape(facts["verdict"])}</h3><p class="jx-quiet">{escape(facts["basis"])}</p>{_legend(f"{twin}-hatch")}'
         f'<table class="jx-table"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>{more}'

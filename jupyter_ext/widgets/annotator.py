@@ -317,15 +317,19 @@ class Annotator(View):
 
 
 def hotkeys(classes: Sequence[str]) -> list[list[str]]:
-    """Return the keys of each class: its digit, and its first letter where no other class begins with it.
+    """Return the keys of each class: its place, and its first letter where no other class begins with it.
 
-    ``u`` is for undo and ``r`` for retry.
+    ``u`` is for undo and ``r`` for retry. Classes that are digits themselves have just these as their keys.
 
     Examples
     --------
     >>> hotkeys(["benign", "malignant", "mixed", "unsure"])
     [['1', 'b'], ['2'], ['3'], ['4']]
+    >>> hotkeys("012")
+    [['0'], ['1'], ['2']]
     """
+    if all(name.isdecimal() and name.isascii() and len(name) == 1 for name in classes):
+        return [[name] for name in classes]
     initials = [name[0].lower() for name in classes]
     keys = []
     for place, initial in enumerate(initials):

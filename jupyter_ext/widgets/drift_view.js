@@ -1,4 +1,4 @@
-// The face of DriftView: a table of the tested columns that sorts, searches and opens. Everything it shows is in the
+// The face of DriftView: a table of the tested features that sorts, searches and opens. Everything it shows is in the
 // model, so it works in a saved notebook too.
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -12,7 +12,7 @@ function h(tag, attributes = {}, ...children) {
     else if (value === true) node.setAttribute(name, "");
     else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value);
   }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
   return node;
 }
 
@@ -20,9 +20,9 @@ const number = (value) => (value === null ? "–" : String(Number(value.toPrecis
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 const compare = new Intl.Collator("en", { numeric: true }).compare;
 
-/** The order in which the rows arrive: moved first, then by how far the statistic is over its threshold. */
+/** The last is the order in which the rows arrive: drifted first, then by how far the statistic is over its threshold. */
 const COLUMNS = [
-  { name: "Column", of: (row) => row.feature },
+  { name: "Feature", of: (row) => row.feature },
   { name: "Shares", of: null },
   { name: "Test", of: (row) => row.test },
   { name: "Statistic", of: (row) => row.statistic, falling: true },
@@ -62,7 +62,7 @@ function ticks(top) {
   return Array.from({ length: Math.floor(top / step + 1e-9) + 1 }, (_, place) => place * step);
 }
 
-/** The histograms of one column, large: two bars a bin. */
+/** The histograms of one feature, large: two bars a bin. */
 function chart(row) {
   const { bins, reference, current } = row.histogram;
   const [width, height, left, bottom] = [880, 230, 44, 34];
@@ -124,6 +124,11 @@ function numbers(row) {
   );
 }
 
+function verdict(row) {
+  if (row.drifted) return h("span", { class: "jx-drifted" }, h("span", { class: "jx-mark", "aria-hidden": "true" }, "▲"), " drifted");
+  return h("span", { class: "jx-quiet" }, row.statistic === null ? "not tested" : "steady");
+}
+
 function render({ model, el }) {
   const facts = model.get("_facts");
   const name = model.get("_twin");
@@ -131,13 +136,13 @@ function render({ model, el }) {
   const open = new Set();
   let sorted = { column: 5, falling: true };
   let query = "";
-  let onlyMoved = false;
+  let onlyDrifted = false;
   let current = rows[0]?.feature; // the one row that Tab stops at
 
   const search = h("input", {
     type: "search",
-    placeholder: "Search columns",
-    "aria-label": "Search columns",
+    placeholder: "Search features",
+    "aria-label": "Search features",
     oninput: () => {
       query = search.value.trim().toLowerCase();
       draw();
@@ -146,7 +151,7 @@ function render({ model, el }) {
   const toggle = h("input", {
     type: "checkbox",
     onchange: () => {
-      onlyMoved = toggle.checked;
+      onlyDrifted = toggle.checked;
       draw();
     },
   });
@@ -170,9 +175,9 @@ function render({ model, el }) {
     h("style", {}, `.jp-OutputArea-child:has(.${name}), .${name} { display: none }`),
     h("h3", {}, facts.verdict),
     h("p", { class: "jx-quiet" }, facts.basis),
-    h("div", { class: "jx-tools" }, search, h("label", {}, toggle, `Only moved (${facts.n_moved})`), legend()),
-    h("div", { class: "jx-scroll" }, h("table", { class: "jx-table", "aria-label": "Tested columns" }, h("thead", {}, h("tr", {}, heads)), body)),
-    left ? h("p", { class: "jx-quiet jx-more" }, `${left.toLocaleString("en")} more columns, which moved less, are in report.table.`) : null,
+    h("div", { class: "jx-tools" }, search, h("label", {}, toggle, `Only drifted (${facts.n_drifted})`), legend()),
+    h("div", { class: "jx-scroll" }, h("table", { class: "jx-table", "aria-label": "Tested features" }, h("thead", {}, h("tr", {}, heads)), body)),
+    left ? h("p", { class: "jx-quiet jx-more" }, `${left.toLocaleString("en")} more features, which drifted less, are in report.table.`) : null,
     told,
   );
 
@@ -249,10 +254,11 @@ function render({ model, el }) {
       h("td", {}, row.test),
       h("td", { class: "jx-number" }, number(row.statistic), h("span", { class: "jx-kind" }, `threshold ${number(row.threshold)}`)),
       h("td", { class: "jx-number" }, number(row.q_value)),
-      h("td", {}, row.drifted ? h("span", { class: "jx-moved" }, "▲ moved") : h("span", { class: "jx-quiet" }, "steady")),
+      h("td", {}, verdict(row)),
     );
     if (!isOpen) return [line];
-    const inside = row.histogram ? [chart(row), numbers(row)] : [h("p", { class: "jx-quiet" }, "The histogram of this column is in report.histograms.")];
+    const inside = row.histogram ? [chart(row), numbers(row)] : [h("p", { class: "jx-quiet" }, "The view has no histogram of this feature.")];
+    if (row.note) inside.unshift(h("p", { class: "jx-note" }, row.note));
     return [line, h("tr", {}, h("td", { class: "jx-detail", colspan: COLUMNS.length }, inside))];
   }
 
@@ -264,11 +270,11 @@ function render({ model, el }) {
       if (x === null || y === null) return Number(x === null) - Number(y === null);
       return sign * (typeof x === "string" ? compare(x, y) : x - y) || b.severity - a.severity;
     };
-    const shown = rows.filter((row) => (!onlyMoved || row.drifted) && row.feature.toLowerCase().includes(query)).sort(order);
+    const shown = rows.filter((row) => (!onlyDrifted || row.drifted) && row.feature.toLowerCase().includes(query)).sort(order);
     if (!shown.some((row) => row.feature === current)) current = shown[0]?.feature;
     body.replaceChildren(...shown.flatMap(drawRow));
     if (!shown.length) {
-      const text = rows.length ? "No column fits." : "The report has no columns.";
+      const text = rows.length ? "No feature fits." : "The report has no features.";
       body.append(h("tr", {}, h("td", { class: "jx-empty", colspan: COLUMNS.length }, text)));
     }
     heads.forEach((head, index) => {
@@ -277,7 +283,7 @@ function render({ model, el }) {
       else head.removeAttribute("aria-sort");
       if (button) button.textContent = COLUMNS[index].name + (index === sorted.column ? (sorted.falling ? " ↓" : " ↑") : "");
     });
-    told.textContent = `${shown.length} of ${rows.length} columns shown`;
+    told.textContent = `${shown.length} of ${rows.length} features shown`;
   }
 
   draw();

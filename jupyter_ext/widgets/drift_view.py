@@ -1,4 +1,4 @@
-"""Read a drift report in a notebook cell: the verdict, a sortable table, and each column's two histograms."""
+"""Read a drift report in a notebook cell: the verdict, a sortable table, and each feature's two histograms."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import traitlets
@@ -15,10 +16,11 @@ from jupyter_ext.widgets._items import as_text, is_missing
 from jupyter_ext.widgets._static import drift_html
 from jupyter_ext.widgets._view import View, read_asset
 
-#: Bytes of rows that a view carries, the histograms of the columns that moved most among them.
+#: Bytes of rows that a view carries, the histograms of the features that drifted most among them.
 MAX_ROWS_BYTES = 60_000
 MAX_HISTOGRAMS_BYTES = 45_000
 MAX_BINS = 40
+_DAY = 86_400
 
 _TESTS = {
     "psi": "population stability",
@@ -38,14 +40,16 @@ class Report(Protocol):
     #: A pandas.DataFrame with the index feature and the columns kind, method, statistic, threshold, q_value, drifted.
     table: Any
     histograms: Mapping[str, Mapping[str, Any]]
+    #: What else a reader should know about a feature.
+    notes: Mapping[str, str]
 
 
 class DriftView(View):
-    """Show which columns of a later batch moved, how far, and how they look.
+    """Show which features drifted, how far, and how they look.
 
-    The table begins with the columns that moved most. It sorts by any heading, searches by name, and opens a column's
-    histogram and its numbers by a click or Enter. The view carries at most 100 kB: of a very wide report it keeps the
-    columns that moved most, and says how many are left out.
+    The table begins with the features that drifted most. It sorts by any heading, searches by name, and opens a
+    feature's histogram and its numbers by a click or Enter. The view carries at most 100 kB: of a very wide report it
+    keeps the features that drifted most, and says how many are left out.
 
     Parameters
     ----------
@@ -67,14 +71,14 @@ class DriftView(View):
     >>> report = SimpleNamespace(
     ...     table=table, histograms={}, alpha=0.05, correction="bh", n_reference=400, n_current=169)
     >>> DriftView(report).verdict
-    '1 of 2 columns moved: area.'
+    '1 of 2 features drifted: area.'
     """
 
     _esm = read_asset("drift_view.js")
     _css = read_asset("base.css") + read_asset("drift_view.css")
 
     _facts = traitlets.Dict().tag(sync=True)
-    _rows: list[dict[str, Any]] = traitlets.List().tag(sync=True)
+    _rows: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
 
     def __init__(self, report: Report) -> None:
         missing = [name for name in ("table", "histograms", "alpha", "correction") if not hasattr(report, name)]
@@ -86,7 +90,7 @@ class DriftView(View):
         self._facts = {
             "verdict": _verdict([row["feature"] for row in rows if row["drifted"]], len(rows)),
             "basis": _basis(report, sum(row["q_value"] is not None for row in rows)),
-            "n_moved": sum(row["drifted"] for row in rows),
+            "n_drifted": sum(row["drifted"] for row in rows),
             "total": len(rows),
         }
         self._rows = kept
@@ -113,6 +117,7 @@ def _float(value: Any) -> float | None:
 
 def _rows_of(report: Report) -> list[dict[str, Any]]:
     rows = []
+    notes = getattr(report, "notes", {})
     for record in report.table.reset_index(names="feature").to_dict("records"):
         feature = str(record["feature"])
         method = str(record["method"])
@@ -125,84 +130,80 @@ def _rows_of(report: Report) -> list[dict[str, Any]]:
                 "threshold": _float(record["threshold"]),
                 "q_value": _float(record["q_value"]),
                 "drifted": bool(record["drifted"]),
-                "histogram": _bins(report.histograms.get(record["feature"]), feature),
+                "note": notes.get(record["feature"]),
+                "histogram": _bins(report.histograms.get(record["feature"]), feature, str(record["kind"])),
             }
         )
     return sorted(rows, key=_severity, reverse=True)
 
 
 def _severity(row: Mapping[str, Any]) -> tuple[bool, float]:
-    """Order columns by whether they moved, then by how far the statistic is over its threshold."""
+    """Order features by whether they drifted, then by how far the statistic is over its threshold."""
     statistic, threshold = row["statistic"], row["threshold"]
     if statistic is None:
         return row["drifted"], 0.0
     return row["drifted"], statistic / threshold if threshold else statistic
 
 
-def _bins(histogram: Mapping[str, Any] | None, feature: str) -> dict[str, list[Any]] | None:
-    """Return names and shares of at most `MAX_BINS` bins."""
+def _bins(histogram: Mapping[str, Any] | None, feature: str, kind: str) -> dict[str, list[Any]] | None:
+    """Return names and shares of at most `MAX_BINS` bins, the missing values in one of their own."""
     if not histogram or not len(histogram["reference"]):
         return None
-    reference, current = list(map(float, histogram["reference"])), list(map(float, histogram["current"]))
-    categories, edges = histogram.get("categories"), histogram.get("edges")
-    names = (
-        [as_text(name) or "missing" for name in categories] if categories is not None else _spans(edges, len(reference))
-    )
+    reference, current = [list(map(float, histogram[side])) for side in ("reference", "current")]
+    if histogram.get("categories") is not None:
+        names = [as_text(name) or "missing" for name in histogram["categories"]]
+    else:
+        names = _spans(histogram.get("edges"), len(reference), kind)
+    missing = histogram.get("missing", (0, 0))
+    if any(missing):
+        names, reference, current = [*names, "missing"], [*reference, missing[0]], [*current, missing[1]]
     if not len(names) == len(reference) == len(current):
         raise Invalid(
             f"The histogram of {feature[:100]!r} has {len(names)} bins, {len(reference)} and {len(current)} shares."
         )
-    while len(names) > MAX_BINS and categories is None:
-        names = [
-            name if name == other else f"{name.split(' to ')[0]} to {other.split(' to ')[-1]}"
-            for name, other in _pairs(names)
-        ]
-        reference = [sum(set_) for set_ in _pairs(reference, 0.0)]
-        current = [sum(set_) for set_ in _pairs(current, 0.0)]
     if len(names) > MAX_BINS:
         most = sorted(range(len(names)), key=lambda place: -max(reference[place], current[place]))[: MAX_BINS - 1]
-        rest = set(range(len(names))) - set(most)
-        names = [*(names[place] for place in most), f"{len(rest)} others"]
-        reference = [*(reference[place] for place in most), sum(reference[place] for place in rest)]
-        current = [*(current[place] for place in most), sum(current[place] for place in rest)]
+        kept = sorted(most)
+        names = [*(names[place] for place in kept), f"{len(names) - len(kept)} others"]
+        reference = [*(reference[place] for place in kept), 1 - sum(reference[place] for place in kept)]
+        current = [*(current[place] for place in kept), 1 - sum(current[place] for place in kept)]
     return {
         "bins": [name[:60] for name in names],
-        "reference": [round(share, 4) for share in reference],
-        "current": [round(share, 4) for share in current],
+        "reference": [round(max(share, 0.0), 4) for share in reference],
+        "current": [round(max(share, 0.0), 4) for share in current],
     }
 
 
-def _pairs(values: Sequence[Any], fill: Any = None) -> list[tuple[Any, Any]]:
-    """Return neighbours two by two; an odd last one with itself, or with ``fill``."""
-    last = values[-1] if fill is None else fill
-    return list(zip(values[::2], [*values[1::2], last][: (len(values) + 1) // 2], strict=True))
-
-
-def _spans(edges: Sequence[Any] | None, n: int) -> list[str]:
-    """Return the names of numeric bins; the outer ones may be open.
+def _spans(edges: Sequence[float] | None, n: int, kind: str = "numeric") -> list[str]:
+    """Return the names of bins between edges; the outer ones may be open. Times are in seconds since 1970.
 
     Examples
     --------
     >>> _spans([0, 1, 2.5], 2)
     ['0 to 1', '1 to 2.5']
-    >>> _spans([1], 2)
-    ['< 1', '≥ 1']
+    >>> _spans([1], 2), _spans([3, 3], 1)
+    (['< 1', '≥ 1'], ['3'])
+    >>> _spans([0, 86400], 1, "datetime")
+    ['1970-01-01 to 1970-01-02']
     """
     if edges is None:
         return [f"bin {place + 1}" for place in range(n)]
-    sides: list[Any] = list(edges)
-    if len(sides) == n - 1:
-        sides = [-math.inf, *sides, math.inf]
+    sides = [-math.inf, *edges, math.inf] if len(edges) == n - 1 else list(edges)
+    longest = max((right - left for left, right in itertools.pairwise(sides)), default=0)
+
+    def name(edge: float) -> str:
+        if kind != "datetime":
+            return f"{edge:.4g}"
+        return f"{datetime.fromtimestamp(edge, UTC):{'%Y-%m-%d' if longest >= _DAY else '%m-%d %H:%M'}}"
+
     names = []
     for left, right in itertools.pairwise(sides):
-        if not isinstance(left, (int, float)):
-            names.append(f"{left} to {right}")
-        elif math.isinf(left):
-            names.append(f"< {right:.4g}")
+        if math.isinf(left):
+            names.append(f"< {name(right)}")
         elif math.isinf(right):
-            names.append(f"≥ {left:.4g}")
+            names.append(f"≥ {name(left)}")
         else:
-            names.append(f"{left:.4g} to {right:.4g}")
+            names.append(name(left) if left == right else f"{name(left)} to {name(right)}")
     return names
 
 
@@ -224,12 +225,12 @@ def _size(row: Mapping[str, Any]) -> int:
     return len(json.dumps(row, ensure_ascii=False).encode())
 
 
-def _verdict(moved: Sequence[str], total: int) -> str:
-    columns = "column" if total == 1 else "columns"
-    if not moved:
-        return f"None of {total:,} {columns} moved."
-    names = ", ".join(moved[:3]) + (f" and {len(moved) - 3:,} more" if len(moved) > 3 else "")
-    return f"{len(moved):,} of {total:,} {columns} moved: {names}."
+def _verdict(drifted: Sequence[str], total: int) -> str:
+    features = "feature" if total == 1 else "features"
+    if not drifted:
+        return f"None of {total:,} {features} drifted."
+    names = ", ".join(drifted[:5]) + (f" and {len(drifted) - 5:,} more" if len(drifted) > 5 else "")
+    return f"{len(drifted):,} of {total:,} {features} drifted: {names}."
 
 
 def _basis(report: Report, n_tests: int) -> str:
