@@ -47,7 +47,7 @@ class NumericColumn:
     @classmethod
     def of(cls, sample: NumericSample, edges: Floats | None = None) -> NumericColumn:
         """Profile a sample on its own grid, or on a given one."""
-        values, sketch = sample.values, datasketches.kll_doubles_sketch(SKETCH_K)
+        values, sketch = sample.ordered, datasketches.kll_doubles_sketch(SKETCH_K)
         if len(values):
             sketch.update(values)
         mean = float(values.mean()) if len(values) else 0.0
@@ -69,6 +69,7 @@ class NumericColumn:
 
     @property
     def n(self) -> int:
+        """Rows, missing values among them."""
         return self.n_values + self.missing
 
     @property
@@ -120,6 +121,7 @@ class NumericColumn:
         )
 
     def to_parts(self) -> tuple[dict[str, Any], list[bytes]]:
+        """Return what JSON can carry, and the rest as bytes."""
         facts = {
             key: getattr(self, key)
             for key in ("kind", "inferred", "missing", "n_values", "mean", "m2", "minimum", "maximum", "error")
@@ -132,6 +134,7 @@ class NumericColumn:
 
     @classmethod
     def from_parts(cls, facts: dict[str, Any], sections: list[bytes]) -> NumericColumn:
+        """Rebuild the column; ValueError when the parts do not fit."""
         sketch, edges, counts = sections
         column = cls(
             **facts,
@@ -167,6 +170,7 @@ class CategoryColumn:
 
     @property
     def n(self) -> int:
+        """Rows, missing values among them."""
         return sum(self.counts.values()) + self.other + self.missing
 
     def plus(self, other: CategoryColumn) -> CategoryColumn:
@@ -189,11 +193,13 @@ class CategoryColumn:
         )
 
     def to_parts(self) -> tuple[dict[str, Any], list[bytes]]:
+        """Return what JSON can carry, and the rest as bytes."""
         facts = {key: getattr(self, key) for key in ("kind", "inferred", "missing", "counts", "other")}
         return facts, [self.buckets.astype("<i8").tobytes()]
 
     @classmethod
     def from_parts(cls, facts: dict[str, Any], sections: list[bytes]) -> CategoryColumn:
+        """Rebuild the column; ValueError when the parts do not fit."""
         (buckets,) = sections
         column = cls(**facts, buckets=np.frombuffer(buckets, "<i8").astype(np.int64))
         if column.buckets.sum() != column.n - column.missing or len(column.buckets) != BUCKETS:

@@ -14,7 +14,15 @@ from jupyter_ext.monitoring.columns import CategoryColumn, Column, NumericColumn
 from jupyter_ext.monitoring.histograms import Histogram, category_histogram, numeric_histogram
 from jupyter_ext.monitoring.profile import Profile, all_missing_as, check_settings, in_threads, read_like
 from jupyter_ext.monitoring.report import DriftReport
-from jupyter_ext.monitoring.samples import KINDS, CategorySample, NumericSample, Sample, as_frame, infer_kind, read_sample
+from jupyter_ext.monitoring.samples import (
+    KINDS,
+    CategorySample,
+    NumericSample,
+    Sample,
+    as_frame,
+    infer_kind,
+    read_sample,
+)
 from jupyter_ext.monitoring.statistics import (
     CORRECTIONS,
     Correction,
@@ -113,10 +121,7 @@ def drift(
         raise Invalid(f"alpha must be between 0 and 1, not {alpha!r}.")
     if correction not in CORRECTIONS:
         raise Invalid(f"There is no correction {correction!r}; choose one of {', '.join(CORRECTIONS)}.")
-    reference, current = (
-        side if isinstance(side, Profile) else as_frame(side, f"The {name}")
-        for name, side in (("reference", reference), ("current data", current))
-    )
+    reference, current = _side(reference, "The reference"), _side(current, "The current data")
     if isinstance(reference, Profile) and isinstance(current, Profile):
         check_settings(reference, current)
     features, notes = _common(list(reference.columns), list(current.columns))
@@ -138,6 +143,10 @@ def drift(
     )
 
 
+def _side(data: Any, what: str) -> pd.DataFrame | Profile:
+    return data if isinstance(data, Profile) else as_frame(data, what)
+
+
 def _rows(side: pd.DataFrame | Profile) -> int:
     return side.n_rows if isinstance(side, Profile) else len(side)
 
@@ -151,7 +160,9 @@ def _common(reference: list[str], current: list[str]) -> tuple[list[str], dict[s
             f"{', '.join(reference[:10])}; the current data has {', '.join(current[:10])}.",
         )
     notes = {name: "not tested: only the reference has it" for name in reference if name not in set(current)}
-    return features, notes | {name: "not tested: the reference lacks it" for name in current if name not in set(reference)}
+    return features, notes | {
+        name: "not tested: the reference lacks it" for name in current if name not in set(reference)
+    }
 
 
 def _check_methods(methods: Methods | None, features: list[str]) -> Mapping[str, Method] | tuple[Method, ...]:
@@ -212,7 +223,9 @@ def _read_frames(reference: pd.Series[Any], current: pd.Series[Any]) -> list[Sid
     return [first, read_like(current, first)]
 
 
-def _compare(reference: Side, current: Side, choice: Mapping[str, Method] | tuple[Method, ...], feature: str) -> _Tested:
+def _compare(
+    reference: Side, current: Side, choice: Mapping[str, Method] | tuple[Method, ...], feature: str
+) -> _Tested:
     method = _method_for(feature, reference.kind, choice)
     if isinstance(reference, NumericSample | NumericColumn):
         assert isinstance(current, NumericSample | NumericColumn)
@@ -243,7 +256,7 @@ def _judge(outcome: Outcome, reference: Side, current: Side) -> tuple[Outcome, s
 def _constant(side: Side) -> object:
     """Return the only value a column has, None when it has several."""
     if isinstance(side, NumericSample):
-        ends = (side.values[0], side.values[-1]) if len(side.values) else ()
+        ends: tuple[Any, ...] = (side.ordered[0], side.ordered[-1]) if len(side.ordered) else ()
     elif isinstance(side, NumericColumn):
         ends = (side.minimum, side.maximum) if side.n_values else ()
     else:
@@ -265,14 +278,17 @@ def _unseen(reference: Side, current: Side) -> list[str]:
 def _test_numeric(reference: NumericSide, current: NumericSide, method: Method) -> Outcome:
     n, m = reference.n, current.n
     if method == "ks" and isinstance(reference, NumericSample) and isinstance(current, NumericSample):
-        return ks_test(ks_distance(reference.values, current.values, reference.missing, current.missing), n, m)
+        return ks_test(ks_distance(reference.ordered, current.ordered, reference.missing, current.missing), n, m)
     # The grid of a profile is counted exactly by the profile, and by a frame always.
     owner = reference if isinstance(reference, NumericColumn) or not isinstance(current, NumericColumn) else current
     edges = owner.edges if len(owner.edges) else np.zeros(1)
     (p, p_error), (q, q_error) = reference.counts_on(edges), current.counts_on(edges)
     error = p_error * (1 - reference.missing / n) + q_error * (1 - current.missing / m)
     if method == "ks":
-        f, g = ((np.cumsum(side) + missing) / rows for side, missing, rows in ((p, reference.missing, n), (q, current.missing, m)))
+        f, g = (
+            (np.cumsum(side) + missing) / rows
+            for side, missing, rows in ((p, reference.missing, n), (q, current.missing, m))
+        )
         distance = max(float(np.abs(f - g).max()), abs(reference.missing / n - current.missing / m))
         return ks_test(distance, n, m, error)
     bins = _bins(owner.counts_on(edges)[0])
@@ -288,7 +304,9 @@ def _bins(counts: Counts) -> Counts:
     """Return the bin of each cell of a grid: 0 and BINS + 1 outside the owner's range, deciles of the owner within."""
     inner = counts[1:-1]
     middle: Floats = (np.cumsum(inner) - inner / 2) / max(1, inner.sum())
-    return np.concatenate([[0], 1 + np.minimum((middle * BINS).astype(np.int64), BINS - 1), [BINS + 1]]).astype(np.int64)
+    return np.concatenate([[0], 1 + np.minimum((middle * BINS).astype(np.int64), BINS - 1), [BINS + 1]]).astype(
+        np.int64
+    )
 
 
 # --- categories -----------------------------------------------------------------------------------------------------

@@ -185,7 +185,7 @@ class Profile:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row a column: kind, n, missing, and of numbers min, mean, std, median, max, of categories how many and the top one."""
+        """One row a column: kind, rows, missing values; then what fits the kind, such as mean or top category."""
         rows = {}
         for name, column in self._columns.items():
             row: dict[str, Any] = {"kind": column.kind, "n": column.n, "missing": column.missing}
@@ -195,7 +195,9 @@ class Profile:
                     row |= {"min": column.minimum, "mean": column.mean, "std": column.std, "median": median}
                     row |= {"max": column.maximum}
                 if column.kind == "datetime":
-                    moments = {key: pd.Timestamp(row[key], unit="s") for key in row.keys() & {"min", "mean", "median", "max"}}
+                    moments = {
+                        key: pd.Timestamp(row[key], unit="s") for key in row.keys() & {"min", "mean", "median", "max"}
+                    }
                     row |= {**moments, "std": None}
             elif column.counts:
                 row |= {"categories": len(column.counts) if not column.other else f"> {len(column.counts)}"}
@@ -217,7 +219,9 @@ class Profile:
         lost, extra = [c for c in self._columns if c not in set(names)], [c for c in names if c not in self._columns]
         if lost or extra:
             facts = [f"lacks {', '.join(lost)}"] * bool(lost) + [f"has also {', '.join(extra)}"] * bool(extra)
-            raise Invalid(f"The {what} does not have the profile's columns: it {' and '.join(facts)}.", lost=lost, extra=extra)
+            raise Invalid(
+                f"The {what} does not have the profile's columns: it {' and '.join(facts)}.", lost=lost, extra=extra
+            )
 
 
 def check_settings(profile: Profile, other: Profile) -> None:

@@ -6,7 +6,7 @@ import html
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -105,7 +105,7 @@ class DriftReport:
             from jupyter_ext.widgets import DriftView
         except ImportError:
             return still
-        return DriftView(self)._repr_mimebundle_(include=include, exclude=exclude)
+        return DriftView(cast(Any, self))._repr_mimebundle_(include=include, exclude=exclude)
 
     def _sorted(self) -> pd.DataFrame:
         return self.table.sort_values(["q_value"], kind="stable")

@@ -1,4 +1,4 @@
-"""Columns of a frame, read for comparison: their kind, their values in order or their categories' counts, what is missing."""
+"""Columns of a frame, read for comparison: values in order or counts of categories, and how many are missing."""
 
 from __future__ import annotations
 
@@ -32,29 +32,30 @@ class NumericSample:
 
     kind: Kind
     inferred: Kind | None
-    values: Floats
+    ordered: Floats
     missing: int
 
     @property
     def n(self) -> int:
-        return len(self.values) + self.missing
+        """Rows, missing values among them."""
+        return len(self.ordered) + self.missing
 
     @cached_property
     def edges(self) -> Floats:
         """The grid: just below the least value, then the quantiles in `GRID` steps up to the greatest."""
-        if not len(self.values):
+        if not len(self.ordered):
             return np.empty(0)
-        ranks = np.ceil(np.arange(1, GRID + 1) / GRID * len(self.values)).astype(np.int64) - 1
-        below = np.nextafter(self.values[0], -np.inf)
-        return np.unique(np.append(below, self.values[ranks]))
+        ranks = np.ceil(np.arange(1, GRID + 1) / GRID * len(self.ordered)).astype(np.int64) - 1
+        below = np.nextafter(self.ordered[0], -np.inf)
+        return np.unique(np.append(below, self.ordered[ranks]))
 
     def counts_on(self, edges: Floats) -> tuple[Counts, float]:
         """Return the counts in (-inf, e0], (e0, e1], …, (e_last, inf), and how far a cumulated share may be off: 0."""
-        return np.diff(np.searchsorted(self.values, edges, side="right"), prepend=0, append=len(self.values)), 0.0
+        return np.diff(np.searchsorted(self.ordered, edges, side="right"), prepend=0, append=len(self.ordered)), 0.0
 
     def quantiles(self, ranks: Floats) -> Floats:
         """Return the values at these ranks; there must be values."""
-        return self.values[np.minimum((ranks * len(self.values)).astype(np.int64), len(self.values) - 1)]
+        return self.ordered[np.minimum((ranks * len(self.ordered)).astype(np.int64), len(self.ordered) - 1)]
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class CategorySample:
 
     @property
     def n(self) -> int:
+        """Rows, missing values among them."""
         return sum(self.counts.values()) + self.missing
 
     @cached_property
@@ -135,7 +137,7 @@ def read_sample(series: pd.Series[Any], kind: Kind | None = None) -> Sample:
     Examples
     --------
     >>> sample = read_sample(pd.Series([3.0, None, 1.0], name="size"))
-    >>> sample.kind, sample.values.tolist(), sample.missing
+    >>> sample.kind, sample.ordered.tolist(), sample.missing
     ('numeric', [1.0, 3.0], 1)
     >>> read_sample(pd.Series(["b", "a", "b", None])).counts
     {'b': 2, 'a': 1}
@@ -199,8 +201,8 @@ def _numbers(series: pd.Series[Any], kind: Kind) -> Floats:
     try:
         if kind == "numeric":
             if isinstance(series.dtype, np.dtype) and series.dtype.kind in "iufb":
-                return series.to_numpy(dtype=np.float64)
-            return series.astype("float64").to_numpy(dtype=np.float64, na_value=np.nan)
+                return np.asarray(series, dtype=np.float64)
+            return np.asarray(series.astype("float64").to_numpy(dtype=np.float64, na_value=np.nan))
         moments = pd.to_datetime(series, utc=True).dt.as_unit("us")
         return np.where(moments.isna(), np.nan, moments.astype("int64").to_numpy() / 1e6)
     except (ValueError, TypeError, OverflowError):
@@ -212,7 +214,7 @@ def _category_counts(series: pd.Series[Any]) -> dict[str, int]:
         found = series.value_counts(sort=False, dropna=True)
     except TypeError:
         raise Invalid(
-            f"Column '{series.name}' holds values that cannot be compared, such as lists. Drop it or turn it into text.",
+            f"Column '{series.name}' holds values that cannot be counted, such as lists. Drop it or make it text.",
             column=str(series.name),
         ) from None
     counts: dict[str, int] = {}
@@ -235,7 +237,10 @@ def category(value: Any) -> str:
     """
     # A column of whole numbers turns to floats when a value goes missing: 1 and 1.0 are one category.
     text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-    if len(text) * 6 <= CATEGORY_BYTES or len(json.dumps(text, ensure_ascii=False).encode(errors="replace")) <= CATEGORY_BYTES:
+    if (
+        len(text) * 6 <= CATEGORY_BYTES
+        or len(json.dumps(text, ensure_ascii=False).encode(errors="replace")) <= CATEGORY_BYTES
+    ):
         return text if text.isascii() else text.encode(errors="replace").decode()
     digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16]
     head = text.encode(errors="replace").decode()

@@ -21,7 +21,7 @@ Counts = NDArray[np.int64]
 Correction = Literal["bh", "by", "bonferroni", "none"]
 
 CORRECTIONS: tuple[Correction, ...] = ("bh", "by", "bonferroni", "none")
-#: The rule of Cochran (1954): a cell of a contingency table wants this many expected rows for the chi-square law to hold.
+#: The rule of Cochran (1954): a cell of a contingency table wants this many expected rows.
 MIN_EXPECTED = 5.0
 #: Up to this many rows on both sides together, Kolmogorov-Smirnov p-values are exact (path counts fit a double).
 EXACT_KS_ROWS = 1000
@@ -160,7 +160,8 @@ def ks_test(distance: float, n: int, m: int, error: float = 0.0) -> Outcome:
 def _expected(reference: Counts, current: Counts) -> Floats:
     """Return the smaller expected count of each cell when both rows share one distribution."""
     n, m = reference.sum(), current.sum()
-    return (reference + current) * (min(n, m) / (n + m))
+    expected: Floats = (reference + current) * (min(n, m) / (n + m))
+    return expected
 
 
 def pool(reference: Counts, current: Counts) -> tuple[Counts, Counts]:

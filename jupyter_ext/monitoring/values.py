@@ -5,11 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from jupyter_ext.values import Digest, Name, Query, Text, Value
 
 Kind = Literal["numeric", "categorical", "boolean", "datetime"]
+#: A model, or one of its versions: ``name``, ``name/3``, ``name/@champion``. Stored with the number.
+ModelRef = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^/\x00]+(/@?[A-Za-z0-9_.\-]+)?$")]
+#: The name of a column: bounded, and without the NUL that PostgreSQL cannot keep.
+Feature = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00]*$")]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Rows = Annotated[int, Field(ge=0, le=10**15)]
 
 
 class ProfileSpec(Value):
@@ -17,9 +24,9 @@ class ProfileSpec(Value):
 
     name: Name
     blob: Digest
-    n_rows: Annotated[int, Field(ge=1)]
-    dataset_id: str | None = None
-    model: str | None = None
+    n_rows: Annotated[int, Field(ge=1, le=10**15)]
+    dataset_id: Annotated[str, Field(max_length=40, pattern=r"^[^\x00]*$")] | None = None
+    model: ModelRef | None = None
     description: Text = ""
 
 
@@ -32,31 +39,38 @@ class StoredProfile(ProfileSpec):
 
 
 class FeatureDrift(Value):
-    """One feature's test: the statistic, the threshold it was held against, and the p-value corrected over features (``q_value``)."""
+    """One feature's test: the statistic, the threshold it was held against, the p-value, and its correction."""
 
-    feature: str
+    feature: Feature
     kind: Kind
-    method: str
-    statistic: float | None
-    threshold: float | None
-    p_value: float | None = None
-    q_value: float | None = None
+    method: Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[a-z0-9_]+$")]
+    statistic: Finite | None
+    threshold: Finite | None
+    p_value: Probability | None = None
+    q_value: Probability | None = None
     drifted: bool
-    n_reference: int
-    n_current: int
+    n_reference: Rows
+    n_current: Rows
 
 
 class DriftReportSpec(Value):
     """A drift report as the client computed it."""
 
     name: Name
-    model: str | None = None
-    profile_id: str | None = None
-    n_reference: Annotated[int, Field(ge=0)]
-    n_current: Annotated[int, Field(ge=0)]
+    model: ModelRef | None = None
+    profile_id: Annotated[str, Field(max_length=40, pattern=r"^[^\x00]*$")] | None = None
+    n_reference: Rows
+    n_current: Rows
     alpha: Annotated[float, Field(gt=0, lt=1)]
     correction: Literal["bh", "by", "bonferroni", "none"]
     features: Annotated[list[FeatureDrift], Field(max_length=10_000)]
+
+    @field_validator("features")
+    @classmethod
+    def _each_feature_once(cls, features: list[FeatureDrift]) -> list[FeatureDrift]:
+        if len({feature.feature for feature in features}) < len(features):
+            raise ValueError("a feature is listed twice")
+        return features
 
 
 class StoredDriftReport(DriftReportSpec):
