@@ -33,7 +33,7 @@ class LabelSetHandle:
         return LabelTask.model_validate(item).classes
 
     def frame(self) -> pd.DataFrame:
-        """Return one row for each row of the data set: ``key``, ``label`` (None where nothing voted), ``p_<class>``."""
+        """Return one line a row of the data set: ``key``, ``label`` (missing where nothing voted), ``p_<class>``."""
         import pyarrow.parquet as pq
 
         blob = self._client.transport.download(f"blobs/{self.value.blob}")
@@ -51,9 +51,7 @@ class LabelSetHandle:
             "method": value.method,
             "functions": str(len(value.functions)),
             "people": ", ".join(value.voters) or "none",
-            "agreement": "none to measure"
-            if value.agreement is None
-            else f"{value.agreement:.2f} (Krippendorff's alpha)",
+            "agreement": "" if value.agreement is None else f"{value.agreement:.2f} (Krippendorff's alpha)",
             **{name.replace("_", " "): f"{number:.3g}" for name, number in value.metrics.items()},
             "description": value.description,
         }

@@ -108,8 +108,8 @@ class TaskHandle:
     ) -> VoteMatrix:
         """Run functions on the task's rows, store their votes, and return them: one column a function.
 
-        A function whose votes are stored already is not run: it counts as the same while its source, resources, columns,
-        preprocessors and the variables it reads are.
+        A function whose votes are stored already is not run. It is the same function while its source, resources,
+        columns, preprocessors and the variables it reads are the same.
 
         Parameters
         ----------

@@ -21,8 +21,6 @@ from jupyter_ext.values import Page, new_id
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from jupyter_ext.store import Row
-
 
 class DatasetService(LoggingConfigurable):
     """Registers data sets and answers what is in them.
@@ -68,7 +66,7 @@ class DatasetService(LoggingConfigurable):
             row = tx.one_or_none(sa.select(table).where(table.c.id == dataset_id, table.c.owner == owner))
         if row is None:
             raise NotFound(f"There is no data set {dataset_id!r}.", dataset_id=dataset_id)
-        return self._value(row)
+        return self._value(dict(row))
 
     def list(self, query: DatasetQuery, *, owner: str) -> Page[Dataset]:
         """Return data sets, newest first; with a name, the versions of that one."""
@@ -77,7 +75,7 @@ class DatasetService(LoggingConfigurable):
             statement = statement.where(table.c.name == query.name)
         with self.store.read() as tx:
             rows, cursor = paginate(tx, statement, table.c.id, query)
-        return Page(items=[self._value(row) for row in rows], next_cursor=cursor)
+        return Page(items=[self._value(dict(row)) for row in rows], next_cursor=cursor)
 
     def keys(self, dataset: Dataset) -> pa.LargeStringArray:
         """Return the keys of all rows as text, in the order of the rows."""
@@ -111,7 +109,7 @@ class DatasetService(LoggingConfigurable):
                 .limit(1)
             )
             if known:
-                return self._value(known[0])
+                return self._value(dict(known[0]))
             version = (tx.scalar(sa.select(sa.func.max(table.c.version)).where(*same_name)) or 0) + 1
             row = {**facts, "id": new_id("ds"), "version": version, "created_at": now()}
             tx.execute(sa.insert(table).values(row))
@@ -121,7 +119,7 @@ class DatasetService(LoggingConfigurable):
         self.log.info("Registered data set %s version %d (%d rows)", row["name"], version, row["n_rows"])
         return self._value(row)
 
-    def _value(self, row: Row) -> Dataset:
+    def _value(self, row: dict[str, Any]) -> Dataset:
         return Dataset(**row, uri=self.store.objects.url(self.store.blobs.path(row["blob"])))
 
     def _read_keys(self, blob: str, column: str) -> pa.LargeStringArray:

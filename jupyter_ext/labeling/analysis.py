@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -23,9 +25,10 @@ def lf_summary(votes: VoteMatrix | npt.ArrayLike, gold: npt.ArrayLike | None = N
     Returns
     -------
     DataFrame
-        Indexed by voter: ``polarity`` (the classes it votes for), ``coverage`` (share of rows it votes on), ``overlaps``
-        (another votes too), ``conflicts`` (another votes differently). With gold also ``correct`` and
-        ``incorrect`` (counts), ``accuracy``, and its 95 % Wilson interval ``accuracy_low`` to ``accuracy_high``.
+        Indexed by voter: ``polarity`` (the classes it votes for), ``coverage`` (share of rows it votes on),
+        ``overlaps`` (another votes there too), ``conflicts`` (another votes differently there). With gold also
+        ``correct`` and ``incorrect`` (counts), ``accuracy``, and its 95 % Wilson interval, ``accuracy_low`` to
+        ``accuracy_high``.
 
     References
     ----------
@@ -49,7 +52,7 @@ def lf_summary(votes: VoteMatrix | npt.ArrayLike, gold: npt.ArrayLike | None = N
         conflict[lengths > 0] = np.minimum.reduceat(rows.data, starts) != np.maximum.reduceat(rows.data, starts)
     columns = [matrix.column(j) for j in range(n_voters)]
     scale = max(n_rows, 1)
-    table = {
+    table: dict[str, Any] = {
         "polarity": [np.unique(classes).tolist() for _, classes in columns],
         "coverage": [len(items) / scale for items, _ in columns],
         "overlaps": [int(several[items].sum()) / scale for items, _ in columns],

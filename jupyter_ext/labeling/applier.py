@@ -178,7 +178,8 @@ class _Chunk:
         except KeyError:
             if name not in self.frame.columns:
                 raise MissingColumn(name) from None
-        values = self._lists[name] = self.frame[name].tolist()
+        values: list[Any] = self.frame[name].tolist()
+        self._lists[name] = values
         return values
 
 

@@ -44,7 +44,7 @@ class LabelingFunction:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all that decides the votes: source, resources, preprocessors, columns, values read from outside."""
+        """SHA-256 of what decides the votes: source, resources, preprocessors, columns, values read from outside."""
         facts = [fingerprint(part) for part in (self.function, self.resources, self.pre, self.columns)]
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()
 
@@ -59,11 +59,11 @@ class LabelingFunction:
 
 
 def labeling_function(
-    name: str | Callable[..., int] | None = None,
+    name: str | None = None,
     resources: Mapping[str, Any] | None = None,
     pre: Sequence[Preprocessor] | None = None,
     columns: Sequence[str] | None = None,
-) -> Any:
+) -> Callable[[Callable[..., int]], LabelingFunction]:
     """Turn a Python function into a labeling function.
 
     The function gets a row, whose columns are attributes (``row.text``) and items (``row["mean radius"]``), and returns
@@ -93,14 +93,14 @@ def labeling_function(
     (1, -1)
     """
     if callable(name):
-        return labeling_function()(name)
+        raise Invalid("Write the decorator with parentheses: @labeling_function().")
 
     def decorate(function: Callable[..., int]) -> LabelingFunction:
         if not callable(function):
             raise Invalid("A labeling function must be callable.")
         return LabelingFunction(
             function,
-            name=name or getattr(function, "__name__", type(function).__name__),
+            name=name or str(getattr(function, "__name__", type(function).__name__)),
             resources=resources or {},
             pre=pre or (),
             columns=columns,

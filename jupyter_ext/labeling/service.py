@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -32,7 +33,10 @@ from jupyter_ext.store import Store, Transaction, now, paginate
 from jupyter_ext.store.versions import retry_races
 from jupyter_ext.values import Page, Query, new_id
 
-_UPSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+_INSERT: dict[str, Callable[[sa.Table], sqlite.Insert | postgresql.Insert]] = {
+    "sqlite": sqlite.insert,
+    "postgresql": postgresql.insert,
+}
 
 
 class LabelService(LoggingConfigurable):
@@ -95,7 +99,7 @@ class LabelService(LoggingConfigurable):
         moment = now()
         with self.store.write() as tx:
             if given:
-                insert = _UPSERT[self.store.database.dialect](label_vote)
+                insert = _INSERT[self.store.database.dialect](label_vote)
                 tx.execute(
                     insert.on_conflict_do_update(
                         index_elements=["task_id", "key", "voter"],
@@ -119,7 +123,7 @@ class LabelService(LoggingConfigurable):
         return VotesStored(stored=len(given), withdrawn=len(withdrawn))
 
     def list_votes(self, task_id: str, query: VoteQuery, *, owner: str) -> Page[Vote]:
-        """Return people's current votes, newest first by the first vote on a row, so paging never misses a changed one."""
+        """Return people's current votes, newest first by the first vote on a row: paging misses no change."""
         with self.store.read() as tx:
             _visible_task(tx, task_id, owner)
         statement = sa.select(label_vote).where(label_vote.c.task_id == task_id)

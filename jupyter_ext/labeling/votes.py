@@ -217,7 +217,8 @@ class VoteMatrix:
     @property
     def covered(self) -> npt.NDArray[np.bool_]:
         """Whether a row has any vote, shape (n,)."""
-        return np.diff(self.rows.indptr) > 0
+        covered: npt.NDArray[np.bool_] = np.diff(self.rows.indptr) > 0
+        return covered
 
     def column(self, voter: int | str) -> tuple[IntArray, IntArray]:
         """Return the row numbers and class numbers of one voter's votes."""

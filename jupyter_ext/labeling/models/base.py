@@ -19,7 +19,7 @@ from jupyter_ext.labeling.votes import ABSTAIN, FloatArray, IntArray, Patterns, 
 class FitReport:
     """How a fit went, in numbers and in sentences. ``str()`` of it is what a person reads.
 
-    ``class_balance`` (k,) is the mean probability of each class over the covered rows; ``notes`` say what to heed.
+    ``class_balance`` (k,) is the mean probability of each class over covered rows; ``notes`` hold warnings.
     """
 
     method: str

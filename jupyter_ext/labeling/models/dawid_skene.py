@@ -20,9 +20,9 @@ class DawidSkene(LabelModel):
     E step: ``log q_ic ∝ log pi_c + Σ_j log theta_j[c, L_ij]``.
     M step: ``theta_j[c, s] ∝ Σ_i q_ic [L_ij = s] + smoothing`` and ``pi = mean q``.
 
-    The fit runs over distinct vote patterns with their counts, in logarithms, from the majority vote. Where a voter's
-    silence is a symbol (functions), it is one more value of ``s``; where it is missing (people), the row tells nothing of
-    that voter. The all-silent row is the base of each likelihood, so that only votes cost time.
+    The fit runs over distinct vote patterns with their counts, in logarithms, starting from the majority vote. Where a
+    voter's silence is a symbol (functions), it is one more value of ``s``; where it is missing (people), the row tells
+    nothing of that voter. The all-silent row is the base of each likelihood, so that only votes cost time.
 
     Parameters
     ----------

@@ -71,7 +71,8 @@ def class_sums(rows: sparse.csr_array, n_classes: int, weights: FloatArray) -> F
     """Sum the weight of each vote by row and class, shape (rows, k)."""
     row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
     cells = row * n_classes + rows.data.astype(np.int64) - 1
-    return np.bincount(cells, weights, rows.shape[0] * n_classes).reshape(rows.shape[0], n_classes)
+    sums = np.bincount(cells, weights, rows.shape[0] * n_classes).astype(np.float64)
+    return sums.reshape(rows.shape[0], n_classes)
 
 
 def vote_shares(rows: sparse.csr_array, n_classes: int) -> FloatArray:
@@ -85,8 +86,8 @@ def majority_balance(patterns: Patterns, n_classes: int) -> FloatArray:
     """Return the mean vote share of each class over the covered rows, shape (k,)."""
     lengths = np.diff(patterns.matrix.indptr)
     weights = np.repeat(patterns.counts / np.maximum(lengths, 1), lengths)
-    balance = np.bincount(patterns.matrix.data.astype(np.int64) - 1, weights, n_classes)
-    return balance / balance.sum()
+    balance = np.bincount(patterns.matrix.data.astype(np.int64) - 1, weights, n_classes).astype(np.float64)
+    return balance / max(float(balance.sum()), 1.0)
 
 
 def agreement_with_others(patterns: Patterns, n_voters: int) -> FloatArray:
@@ -102,4 +103,5 @@ def agreement_with_others(patterns: Patterns, n_voters: int) -> FloatArray:
     weight = patterns.counts[row][seen].astype(float)
     voter = rows.indices[seen]
     agreed = np.bincount(voter, weight * share, n_voters)
-    return (agreed + 1) / (np.bincount(voter, weight, n_voters) + 2)
+    rate: FloatArray = (agreed + 1) / (np.bincount(voter, weight, n_voters) + 2)
+    return rate

@@ -65,7 +65,7 @@ def fit_label_model(
     Notes
     -----
     ``"auto"`` takes Dawid-Skene where several classes of every function can be checked against each other, and for
-    people; the majority where a function knows one class only (its accuracy can't be told apart from the class's share),
+    people; the majority where a function knows one class only (its accuracy can't be told from the class's share),
     and whenever Dawid-Skene collapses.
 
     Examples
