@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from typing import TextIO
 
 _READ_BYTES = 64 * 1024
 #: How long the end of the capture waits for what the job's own left-over subprocesses still hold open.
@@ -23,20 +24,25 @@ class Capture:
 
     def __init__(self, sink: Callable[[bytes], None]) -> None:
         self._sink = sink
+        self._closed = False
         self._saved = (os.dup(1), os.dup(2))
         reading, writing = os.pipe()
         self._reading = reading
         os.dup2(writing, 1)
         os.dup2(writing, 2)
         os.close(writing)
-        # A pipe would be block-buffered: a line must be seen when it is printed.
-        for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+        # New streams: the old ones remember whether they wrote to a file, and fail on a pipe; and these are
+        # line-buffered, so that a line is seen when it is printed.
+        sys.stdout = sys.__stdout__ = _stream(1)
+        sys.stderr = sys.__stderr__ = _stream(2)
         self._thread = threading.Thread(target=self._pump, name="jupyter-ext-capture", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Stop: both streams go where they went before, and what was written until now has reached the sink."""
+        if self._closed:
+            return
+        self._closed = True
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os.dup2(self._saved[0], 1)
@@ -47,3 +53,7 @@ class Capture:
         while data := os.read(self._reading, _READ_BYTES):
             os.write(self._saved[0], data)
             self._sink(data)
+
+
+def _stream(descriptor: int) -> TextIO:
+    return open(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115

@@ -58,7 +58,8 @@ def attempts_of(tx: Transaction, job_id: str) -> list[Row]:
 
 def insert(tx: Transaction, values: dict[str, Any], *, actor: str) -> Row:
     """Insert a job that is queued, with its first event."""
-    row = tx.execute(sa.insert(tables.job).values(values).returning(tables.job)).mappings().one()
+    row = tx.one_or_none(sa.insert(tables.job).values(values).returning(tables.job))
+    assert row is not None
     _record(tx, row, None, actor)
     return row
 
@@ -86,13 +87,12 @@ def move(
     table = tables.job
     if to.final:
         values["ended_at"] = now()
-    changed = tx.execute(
+    new = tx.one_or_none(
         sa.update(table)
         .where(table.c.id == row["id"], table.c.version == row["version"], table.c.state == source.value)
         .values(state=to.value, version=table.c.version + 1, message=message, reason=reason, **values)
         .returning(table)
     )
-    new = changed.mappings().one_or_none()
     if new is not None:
         _record(tx, new, source, actor)
     return new

@@ -47,9 +47,9 @@ def progress(step: int, total: int | None = None, **metrics: float) -> None:
 
 def format_progress(step: int, total: int | None, metrics: dict[str, float]) -> str:
     """Return the line that `progress` prints."""
-    for name, value in (("step", step), ("total", total)):
-        if value is not None and (int(value) != value or value < 0):
-            raise Invalid(f"progress: {name} is {value!r}; it counts steps, so it is a whole number from 0 on.")
+    for name, count in (("step", step), ("total", total)):
+        if count is not None and (int(count) != count or count < 0):
+            raise Invalid(f"progress: {name} is {count!r}; it counts steps, so it is a whole number from 0 on.")
     words = [f"[progress] {int(step)}" if total is None else f"[progress] {int(step)}/{int(total)}"]
     for name, value in metrics.items():
         if not _METRIC.match(name):

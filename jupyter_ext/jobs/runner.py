@@ -81,8 +81,11 @@ def main() -> int:
         until(lambda: context.objects.put(path, outcome.model_dump_json().encode()), _PATIENCE_S)
         reporter.report(finished=True)
     except JupyterExtError as error:
+        capture.close()
         print(f"The outcome could not be stored: {error}", file=sys.stderr)
         return EXIT_TRY_AGAIN
+    finally:
+        capture.close()
     return 0 if outcome.succeeded else 1
 
 

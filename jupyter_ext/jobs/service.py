@@ -215,13 +215,12 @@ class JobService(LoggingConfigurable):
             )
         if state is JobState.CANCELLING:  # it is being stopped for its time limit; the user's word goes before
             table = tables.job
-            changed = tx.execute(
+            return tx.one_or_none(
                 sa.update(table)
                 .where(table.c.id == row["id"], table.c.version == row["version"])
                 .values(want_state=want, version=table.c.version + 1)
                 .returning(table)
             )
-            return changed.mappings().one_or_none()
         return ledger.move(
             tx,
             row,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from jupyter_ext.errors import NotFound, Unavailable
+from jupyter_ext.errors import Forbidden, Invalid, NotFound, Unavailable
 from jupyter_ext.jobs import ledger, logs, tables
 from jupyter_ext.jobs.protocol import Context, Outcome, Status, Task, attempt_path, fence_path
 from jupyter_ext.jobs.states import Blame, Verdict, judge
@@ -384,7 +384,7 @@ class Steps:
                     message=message,
                 )
             )
-            changed = tx.execute(
+            new = tx.one_or_none(
                 sa.update(job)
                 .where(job.c.id == row["id"], job.c.version == row["version"])
                 .values(
@@ -394,7 +394,6 @@ class Steps:
                 )
                 .returning(job)
             )
-            new = changed.mappings().one_or_none()
             if new is not None:
                 ledger.announce(tx, new, what)
 
@@ -413,13 +412,12 @@ class Steps:
             return
         job = tables.job
         with self._store.write() as tx:
-            changed = tx.execute(
+            new = tx.one_or_none(
                 sa.update(job)
                 .where(job.c.id == row["id"], job.c.version == row["version"])
                 .values(message=message)
                 .returning(job)
             )
-            new = changed.mappings().one_or_none()
             if new is not None:
                 ledger.announce(tx, new, "state")
 
@@ -452,6 +450,8 @@ class Steps:
         except Unavailable as error:
             self.say(row, f"Your Ray cluster can't be reached now ({error.message}). Trying on.")
             return False
+        except (Invalid, Forbidden) as error:
+            self._close(row, attempt, JobState.FAILED, JobState.FAILED, message=error.message, reason="refused")
         return True
 
     def _attempt(self, row: Row) -> Row:
