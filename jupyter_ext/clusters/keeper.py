@@ -1,7 +1,8 @@
 """The keeper: the parent of a Ray head, and the only one who ends it.
 
-``python -m jupyter_ext.clusters.keeper FOLDER`` runs the command in ``FOLDER/launch.json`` until it is told to stop
-(SIGTERM), the command ends, or nobody renews the lease. Then it ends every process that came of the command, and itself.
+``python -m jupyter_ext.clusters.keeper FOLDER`` goes into the background and runs the command in
+``FOLDER/launch.json`` until it is told to stop (SIGTERM), the command ends, or nobody renews the lease. Then it ends
+every process that came of the command, and itself.
 
 It outlives the Jupyter server, so that jobs go on while the server restarts; the lease bounds for how long. While it
 lives it holds a lock on ``FOLDER/keeper.lock``: who finds the lock held knows that the pid in the file is the keeper's,
@@ -43,11 +44,25 @@ def lock_holder(folder: Path) -> int | None:
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return int(os.read(handle, 32) or b"0") or None
+        return int(os.pread(handle, 32, 0))
     else:
         return None
     finally:
         os.close(handle)
+
+
+def _take_lock(folder: Path) -> int | None:
+    """Return the descriptor that holds the lock, or None when another keeper has it."""
+    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    # Who looks whether a keeper lives holds the lock for a moment too.
+    for _ in range(20):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return handle
+        except BlockingIOError:
+            time.sleep(0.05)
+    os.close(handle)
+    return None
 
 
 class Keeper:
@@ -71,15 +86,12 @@ class Keeper:
 
     def run(self) -> int:
         """Keep the command until its end; return 0 when we ended it, its own exit code otherwise."""
-        lock = self._lock()
-        if lock is None:
-            return 0
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
         _adopt_orphans()
         with (self._folder / LOG).open("ab") as log:
             # A group of its own: the terminal's Ctrl-C, and our own end, come to the head through us.
-            head = subprocess.Popen(
+            head = subprocess.Popen(  # noqa: S603 - the command is our own
                 self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -110,21 +122,6 @@ class Keeper:
             elif time.monotonic() - since > self._orphan_timeout:
                 return
             time.sleep(_TICK_SECONDS)
-
-    def _lock(self) -> int | None:
-        handle = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        # Who looks whether a keeper lives holds the lock for a moment.
-        for _ in range(20):
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                time.sleep(0.05)
-                continue
-            os.truncate(handle, 0)
-            os.write(handle, str(os.getpid()).encode())
-            return handle
-        os.close(handle)
-        return None
 
     def _on_signal(self, _number: int, _frame: object) -> None:
         self._asked_to_stop = True
@@ -181,5 +178,24 @@ def _end_with_parent() -> Callable[[], None] | None:
     return before_exec
 
 
+def main(folder: Path) -> int:
+    """Become the keeper of ``folder`` in the background.
+
+    Returns 0 when it keeps, 1 when another does. The lock is taken here and passed on by the fork, so whoever waits
+    for this process finds it held afterwards; and the keeper is nobody's child who would have to reap it.
+    """
+    keeper = Keeper(folder)
+    lock = _take_lock(folder)
+    if lock is None:
+        return 1
+    pid = os.fork()
+    if pid:
+        os.truncate(lock, 0)
+        os.pwrite(lock, str(pid).encode(), 0)
+        os._exit(0)
+    os.setsid()
+    return keeper.run()
+
+
 if __name__ == "__main__":
-    sys.exit(Keeper(Path(sys.argv[1])).run())
+    sys.exit(main(Path(sys.argv[1])))

@@ -70,9 +70,9 @@ class RayJobs:
 
     Examples
     --------
-    >>> RayJobs("http://127.0.0.1:9", "t").get("job-1")
+    >>> RayJobs("http://127.0.0.1:9", "t").get("job-1")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    jupyter_ext.errors.Unavailable: The Ray cluster at http://127.0.0.1:9 does not answer: [Errno 111] Connection refused
+    jupyter_ext.errors.Unavailable: The Ray cluster at http://127.0.0.1:9 does not answer: ...
     """
 
     def __init__(self, url: str, token: str, timeout: float = _TIMEOUT_SECONDS) -> None:
@@ -169,9 +169,9 @@ class RayJobs:
         answer = self._call("GET", _path(submission_id) + "/logs", absent=None)
         return "" if answer is None else str(answer.json().get("logs") or "")
 
-    def version(self) -> str:
-        """Return the head's Ray version."""
-        return str(self._call("GET", "/api/version").json()["ray_version"])
+    def version(self, timeout: float | None = None) -> str:
+        """Return the head's Ray version; ``timeout`` seconds for the answer, for who only wants to know if it lives."""
+        return str(self._call("GET", "/api/version", timeout=timeout or self._timeout).json()["ray_version"])
 
     def resources(self) -> RayResources:
         """Return the logical resources of all nodes that live, in total and not in use."""

@@ -19,7 +19,11 @@ class ClusterState(StrEnum):
 
 
 class Cluster(Value):
-    """A user's Ray cluster. ``total`` and ``available`` are logical resources by Ray's names (CPU, GPU, memory in bytes)."""
+    """A user's Ray cluster.
+
+    ``total`` and ``available`` are logical resources by Ray's names (CPU, GPU, memory in bytes); a stopped cluster's
+    ``total`` is what it would have.
+    """
 
     name: str
     owner: str

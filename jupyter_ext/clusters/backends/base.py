@@ -14,12 +14,14 @@ from traitlets.config import LoggingConfigurable
 class Head:
     """A head that lives: where it answers, what lets one in, and which one it is.
 
+    ``ready_url`` answers 200 as soon as the head's job agent does: the dashboard alone takes no jobs yet.
     ``incarnation`` is another for every head that was ever started: what one head was told, the next knows nothing of.
     """
 
     owner: str
     name: str
     url: str
+    ready_url: str
     token: str = field(repr=False)
     incarnation: str
 
@@ -44,19 +46,15 @@ class ClusterBackend(LoggingConfigurable):
 
     @abstractmethod
     def start(self, owner: str, name: str) -> Head:
-        """Begin to start a head, and return at once; `answers` tells when it is ready."""
-
-    @abstractmethod
-    def answers(self, head: Head) -> bool:
-        """Whether the head takes jobs now."""
+        """Begin to start a head, and return at once; it is ready some seconds later."""
 
     @abstractmethod
     def find(self, owner: str, name: str) -> Head | None:
         """Return the head that lives (ready or not), also one that another server started; None when there is none."""
 
     @abstractmethod
-    def all(self) -> list[Head]:
-        """Return every head that lives under this workspace."""
+    def known(self) -> list[tuple[str, str]]:
+        """Return owner and name of every cluster of this workspace that was started and not stopped, alive or not."""
 
     @abstractmethod
     def keep(self, head: Head) -> None:
