@@ -110,6 +110,7 @@ def run(steps: Steps, hub: LocalHub, options: argparse.Namespace) -> None:
         with steps.step(f"Spawn {USER}'s server", server_log):
             for each in session.start_server():
                 steps.say(f"  {each.progress:3d} %  {each.message}")
+            session.request("GET", "/jupyter-ext/api/v1/status").raise_for_status()
             upload(session, options.notebook.name, notebook)
         try:
             with steps.step(f"Run {options.notebook.name} in a kernel of that server", server_log):

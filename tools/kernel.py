@@ -60,6 +60,7 @@ class RemoteKernel:
             f"{address}/api/kernels/{kernel_id}/channels?session_id={self._client_id}",
             header=[f"Authorization: token {session.token}"],
             timeout=_IDLE_SECONDS,
+            http_no_proxy=["*"],
         )
 
     def execute(self, code: str, timeout: float) -> Iterator[dict[str, Any]]:

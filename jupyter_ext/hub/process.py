@@ -81,7 +81,7 @@ class LocalHub:
 
     def _answers(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/hub/api/", timeout=5).is_success
+            return httpx.get(f"{self.url}/hub/api/", timeout=5, trust_env=False).is_success
         except httpx.HTTPError:
             return False
 

@@ -43,10 +43,10 @@ class HubSession:
         self.url = url.rstrip("/")
         self.user = user
         self.token = self._sign_in(password)
-        self.http = httpx.Client(headers={"Authorization": f"token {self.token}"}, timeout=60)
+        self.http = httpx.Client(headers={"Authorization": f"token {self.token}"}, timeout=60, trust_env=False)
 
     def _sign_in(self, password: str) -> str:
-        with httpx.Client(base_url=self.url, timeout=60) as browser:
+        with httpx.Client(base_url=self.url, timeout=60, trust_env=False) as browser:
             browser.get("/hub/login").raise_for_status()
             xsrf = browser.cookies["_xsrf"]
             form = {"username": self.user, "password": password, "_xsrf": xsrf}
