@@ -33,8 +33,8 @@ class Capture:
         os.close(writing)
         # New streams: the old ones remember whether they wrote to a file, and fail on a pipe; and these are
         # line-buffered, so that a line is seen when it is printed.
-        sys.stdout = sys.__stdout__ = _stream(1)
-        sys.stderr = sys.__stderr__ = _stream(2)
+        sys.stdout = _stream(1)
+        sys.stderr = _stream(2)
         self._thread = threading.Thread(target=self._pump, name="jupyter-ext-capture", daemon=True)
         self._thread.start()
 
@@ -56,4 +56,4 @@ class Capture:
 
 
 def _stream(descriptor: int) -> TextIO:
-    return open(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+    return open(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)

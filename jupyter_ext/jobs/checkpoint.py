@@ -78,7 +78,7 @@ def save(step: int, state: Any, *, keep: int = KEEP) -> None:
     Examples
     --------
     >>> save(4, {"weights": [0.5, 1.0]})
-    [checkpoint] saved step 4 (41 bytes)
+    [checkpoint] saved step 4 (47 bytes)
     >>> latest().state
     [checkpoint] resumed at step 4
     {'weights': [0.5, 1.0]}
