@@ -37,7 +37,7 @@ class FitReport:
         share = self.n_covered / self.n_rows if self.n_rows else 0.0
         lines = [
             f"{self.method}: {self.reason}",
-            f"{self.n_covered} of {self.n_rows} rows have a vote ({share:.0%}), in {self.n_patterns} distinct patterns.",
+            f"{self.n_covered} of {self.n_rows} rows have a vote ({share:.0%}), in {self.n_patterns} patterns.",
         ]
         if len(self.class_balance) <= 10:
             lines.append(f"Class balance: {', '.join(f'{share:.3f}' for share in self.class_balance)}.")

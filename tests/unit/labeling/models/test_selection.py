@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from jupyter_ext.errors import Invalid
+from jupyter_ext.labeling import VoteMatrix, fit_label_model
+
+
+def two_sided(n: int = 2000, accuracies: tuple[float, ...] = (0.9, 0.8, 0.6, 0.6, 0.6), seed: int = 0):
+    random = np.random.default_rng(seed)
+    truth = random.integers(0, 2, n)
+    right = random.random((n, len(accuracies))) < accuracies
+    return truth, np.where(right, truth[:, None], 1 - truth[:, None])
+
+
+def test_auto_takes_dawid_skene_for_people_and_beats_the_majority():
+    truth, dense = two_sided()
+    items, voters = np.nonzero(dense >= 0)
+    votes = VoteMatrix.from_triples(items, voters, dense[items, voters])
+    model = fit_label_model(votes)
+    assert model.method == "dawid_skene"
+    majority = fit_label_model(votes, method="majority")
+    assert (model.predict(votes) == truth).mean() > (majority.predict(votes) == truth).mean() + 0.02
+    assert "every voter takes several classes" in str(model.report)
+    assert "differs from the majority" in str(model.report)
+
+
+def test_auto_takes_the_majority_where_functions_know_one_class_only():
+    _, dense = two_sided()
+    dense[:, 0][dense[:, 0] == 0] = -1
+    model = fit_label_model(dense)
+    assert model.method == "majority"
+    assert "1 functions vote for one class only (voter_0)" in str(model.report)
+
+
+def test_auto_falls_back_out_loud_when_dawid_skene_collapses():
+    _, dense = two_sided(300)
+    votes = VoteMatrix.from_dense(dense, kind="person")
+    model = fit_label_model(votes, class_prior=[0.0001, 0.9999])
+    assert model.method == "majority"
+    assert "fell back from Dawid-Skene, which collapsed" in str(model.report)
+    assert "COLLAPSED: class 0" in str(model.report)
+
+
+def test_gold_chooses_where_there_is_enough():
+    truth, dense = two_sided()
+    gold = np.full(len(truth), -1)
+    gold[:20] = truth[:20]
+    assert "known answers" not in str(fit_label_model(dense, gold=gold).report)
+    gold[:300] = truth[:300]
+    model = fit_label_model(dense, gold=gold)
+    assert model.method == "dawid_skene"
+    assert "log loss on 300 known answers" in str(model.report)
+    # Functions that are all equally good and silent at random: Dawid-Skene's confidence gains nothing on wrong gold.
+    opposite = fit_label_model(dense, gold=np.where(gold >= 0, 1 - gold, -1))
+    assert opposite.method == "majority"
+
+
+def test_the_same_votes_give_the_same_model():
+    _, dense = two_sided(400)
+    first, second = fit_label_model(dense, random_state=0), fit_label_model(dense, random_state=1)
+    np.testing.assert_array_equal(first.predict_proba(dense), second.predict_proba(dense))
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ({"votes": [[-1, -1]]}, "no vote at all"),
+        ({"votes": [[0, 3]], "n_classes": 2}, "no class"),
+        ({"votes": [[0, 1]], "n_classes": 1}, "number of classes"),
+        ({"votes": [[0, np.nan]]}, "NaN"),
+        ({"votes": [[0, 1]], "gold": [0, 1]}, "one entry a row"),
+        ({"votes": [[0, 1]], "class_prior": [0.5, 0.6]}, "add up to 1"),
+        ({"votes": [[0, 1]], "class_prior": [1.0]}, "2 shares"),
+        ({"votes": [[0, 1]], "method": "snorkel"}, "no label model 'snorkel'"),
+        ({"votes": [[0, 1]], "missing": "maybe"}, "missing must be"),
+    ],
+)
+def test_bad_input_is_told(how, says):
+    with pytest.raises(Invalid, match=says):
+        fit_label_model(**how)

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import re
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from jupyter_ext.errors import Invalid
+from jupyter_ext.labeling import ABSTAIN, LFApplier, labeling_function
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    return pd.DataFrame(
+        {"text": ["WIN NOW", "hello", "see you", "PRIZE"], "mean radius": [1.0, 2.0, 3.0, 4.0], "n": [1, 2, 3, 4]},
+        index=[10, 20, 30, 40],
+    )
+
+
+@labeling_function()
+def shouts(row):
+    return 1 if row.text.isupper() else ABSTAIN
+
+
+@labeling_function(columns=["mean radius"])
+def small(row):
+    return 0 if row["mean radius"] < 3 else ABSTAIN
+
+
+def test_votes_by_row_and_function(frame):
+    votes = LFApplier([shouts, small]).apply(frame)
+    assert votes.voters == ("shouts", "small")
+    assert votes.kinds == ("function", "function")
+    assert votes.to_dense().tolist() == [[1, 0], [-1, 0], [-1, -1], [1, -1]]
+
+
+def test_rows_give_python_values_by_attribute_and_item(frame):
+    seen = []
+
+    @labeling_function()
+    def look(row):
+        seen.append((row.text, row["text"], row["mean radius"], type(row.n)))
+        return ABSTAIN
+
+    LFApplier([look]).apply(frame.head(1))
+    assert seen == [("WIN NOW", "WIN NOW", 1.0, int)]
+
+
+def test_more_rows_than_a_chunk():
+    many = pd.DataFrame({"x": np.arange(25_001)})
+
+    @labeling_function()
+    def odd(row):
+        return 1 if row.x % 2 else ABSTAIN
+
+    dense = LFApplier([odd]).apply(many).to_dense()[:, 0]
+    np.testing.assert_array_equal(dense, np.where(many.x % 2, 1, -1))
+
+
+def test_a_function_that_fails_is_reported_and_the_others_stand(frame):
+    @labeling_function()
+    def fragile(row):
+        return 1 if 1 / (row.n - 2) > 0 else 0
+
+    applier = LFApplier([fragile, shouts])
+    votes = applier.apply(frame)
+    assert votes.to_dense().tolist() == [[0, 1], [-1, -1], [1, -1], [1, 1]]
+    report = applier.errors["fragile"]
+    assert (report.count, report.rows) == (1, (1,))
+    assert "ZeroDivisionError" in report.traceback
+    assert "1 / (row.n - 2)" in report.traceback
+    assert str(report).startswith("fragile failed on 1 rows (first: 1): ZeroDivisionError")
+    assert set(applier.errors) == {"fragile"}
+    assert set(applier.timings) == {"fragile", "shouts"}
+
+
+@pytest.mark.parametrize("answer", [True, "spam", None, 1.0, 2, -2, float("nan")])
+def test_what_is_no_class_is_an_error_of_the_function(frame, answer):
+    @labeling_function()
+    def wrong(row):
+        return answer if row.n == 3 else 0
+
+    applier = LFApplier([wrong], n_classes=2)
+    assert applier.apply(frame).to_dense()[:, 0].tolist() == [0, 0, -1, 0]
+    assert applier.errors["wrong"].rows == (2,)
+    assert "a vote is the number of a class from 0 to 1, or ABSTAIN" in applier.errors["wrong"].traceback
+
+
+def test_numpy_integers_are_votes(frame):
+    @labeling_function()
+    def rule(row):
+        return np.int8(1)
+
+    assert LFApplier([rule]).apply(frame).to_dense().tolist() == [[1]] * 4
+
+
+def test_preprocessors_are_shared_and_do_not_leak(frame):
+    calls = []
+
+    def lower(row):
+        calls.append(row.n)
+        row.text = row.text.lower()
+        return row
+
+    @labeling_function(pre=[lower])
+    def wins(row):
+        return 1 if "win" in row.text else ABSTAIN
+
+    @labeling_function(pre=[lower])
+    def prizes(row):
+        return 1 if "prize" in row.text else ABSTAIN
+
+    votes = LFApplier([wins, shouts, prizes]).apply(frame)
+    assert calls == [1, 2, 3, 4]
+    assert votes.to_dense().tolist() == [[1, 1, -1], [-1, -1, -1], [-1, -1, -1], [-1, 1, 1]]
+    assert frame.text.tolist() == ["WIN NOW", "hello", "see you", "PRIZE"]
+
+
+def test_a_preprocessor_that_fails_is_an_error_of_its_functions(frame):
+    def parse(row):
+        if row.n == 2:
+            raise ValueError("no document")
+        return row
+
+    @labeling_function(pre=[parse])
+    def rule(row):
+        return 1
+
+    applier = LFApplier([rule, shouts])
+    assert applier.apply(frame).to_dense()[:, 0].tolist() == [1, -1, 1, 1]
+    assert applier.errors["rule"].rows == (1,)
+    assert "no document" in applier.errors["rule"].traceback
+
+
+def test_an_unknown_column_names_function_column_and_the_nearest(frame):
+    @labeling_function()
+    def typo(row):
+        return 1 if row.txt else 0
+
+    @labeling_function(columns=["mean_radius"])
+    def declared(row):
+        return 1
+
+    @labeling_function(pre=[lambda row: row.txt])
+    def prepared(row):
+        return 1
+
+    for function, column, near in [
+        (typo, "txt", "text"),
+        (declared, "mean_radius", "mean radius"),
+        (prepared, "txt", "text"),
+    ]:
+        with pytest.raises(Invalid, match=f"'{function.name}' reads a column '{column}'.*Did you mean '{near}'"):
+            LFApplier([function]).apply(frame)
+
+
+def test_a_function_may_ask_whether_a_column_is_there(frame):
+    @labeling_function()
+    def rule(row):
+        return 1 if getattr(row, "subject", None) else 0
+
+    assert LFApplier([rule]).apply(frame).to_dense()[:, 0].tolist() == [0, 0, 0, 0]
+
+
+def test_bad_functions_are_refused(frame):
+    with pytest.raises(Invalid, match="decorate it"):
+        LFApplier([lambda row: 1])
+    with pytest.raises(Invalid, match="same name: shouts"):
+        LFApplier([shouts, shouts])
+    with pytest.raises(Invalid, match="two columns of one name"):
+        LFApplier([shouts]).apply(pd.concat([frame, frame], axis=1))
+
+
+def test_no_rows_and_no_functions(frame):
+    assert LFApplier([shouts]).apply(frame.head(0)).shape == (0, 1)
+    assert LFApplier([]).apply(frame).shape == (4, 0)
+
+
+def test_a_long_run_shows_its_progress(frame, capsys):
+    @labeling_function()
+    def slow(row):
+        time.sleep(0.3)
+        return 1
+
+    LFApplier([labeling_function(name=f"slow {i}")(slow.function) for i in range(2)]).apply(frame)
+    assert "labeling functions" in capsys.readouterr().err
+    LFApplier([shouts]).apply(frame)
+    assert capsys.readouterr().err == ""
+
+
+def test_running_functions_costs_little_more_than_calling_them():
+    frame = pd.DataFrame({"text": ["call now to win a free ringtone, reply stop to opt out"] * 5_000})
+    patterns = [re.compile(rf"\b{word}\b.*(now|stop)") for word in ("win", "free", "claim", "urgent", "prize", "txt")]
+
+    def rule(pattern):
+        return labeling_function(name=pattern.pattern)(lambda row: 1 if pattern.search(row.text) else ABSTAIN)
+
+    began = time.perf_counter()
+    frame.apply(lambda row: [1 if pattern.search(row.text) else ABSTAIN for pattern in patterns], axis=1)
+    pandas_seconds = time.perf_counter() - began
+    began = time.perf_counter()
+    LFApplier([rule(pattern) for pattern in patterns]).apply(frame)
+    assert time.perf_counter() - began < pandas_seconds / 2

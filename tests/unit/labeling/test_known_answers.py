@@ -1,0 +1,85 @@
+"""Published and measured numbers on real vote sets, where the shared data is at hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from jupyter_ext.labeling import VoteMatrix, fit_label_model
+
+DATA = Path(__file__).parents[4] / "shared" / "data" / "labeling"
+
+pytestmark = pytest.mark.skipif(
+    not DATA.is_dir(), reason="the shared labeling data (../shared/data/labeling) is absent"
+)
+
+
+def expected_accuracy(model, votes, gold) -> float:
+    """Accuracy with a tie counted by its share of right answers, as the published numbers do."""
+    proba = model.predict_proba(votes)
+    rows = np.flatnonzero(gold >= 0)
+    tied = np.isclose(proba, proba.max(axis=1, keepdims=True), atol=1e-9)
+    return float((tied / tied.sum(axis=1, keepdims=True))[rows, gold[rows]].mean())
+
+
+def youtube(split: str) -> tuple[np.ndarray, np.ndarray]:
+    items = json.loads((DATA / "wrench_youtube" / f"{split}.json").read_text()).values()
+    return np.array([item["weak_labels"] for item in items]), np.array([item["label"] for item in items])
+
+
+def crowd(name: str) -> tuple[VoteMatrix, np.ndarray]:
+    label, truth = (pd.read_csv(DATA / "crowd" / name / f"{kind}.csv") for kind in ("label", "truth"))
+    number = {item: i for i, item in enumerate(sorted(set(label["item"]) | set(truth["item"])))}
+    n_classes = int(max(label["label"].max(), truth["truth"].max())) + 1
+    votes = VoteMatrix.from_triples(
+        label["item"].map(number), label["worker"], label["label"], n_classes, n_items=len(number)
+    )
+    gold = np.full(len(number), -1)
+    gold[truth["item"].map(number)] = truth["truth"]
+    return votes, gold
+
+
+def test_majority_on_youtube():
+    votes, gold = youtube("test")
+    covered = (votes >= 0).any(axis=1)
+    model = fit_label_model(votes, method="majority")
+    assert expected_accuracy(model, votes[covered], gold[covered]) == pytest.approx(0.8405, abs=0.0005)
+    votes, gold = youtube("train")
+    covered = (votes >= 0).any(axis=1)
+    assert expected_accuracy(fit_label_model(votes, method="majority"), votes[covered], gold[covered]) == pytest.approx(
+        0.8609, abs=0.0005
+    )
+
+
+def test_reading_the_silence_of_keyword_functions_as_missing_loses_a_third():
+    votes, gold = youtube("train")
+    symbol = fit_label_model(votes, method="dawid_skene", missing="symbol")
+    missing = fit_label_model(votes, method="dawid_skene", missing="missing")
+    assert expected_accuracy(symbol, votes, gold) == pytest.approx(0.820, abs=0.005)
+    assert expected_accuracy(missing, votes, gold) == pytest.approx(0.476, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("name", "majority", "dawid_skene"),
+    [
+        ("bluebird", 0.759, 0.898),
+        ("rte", 0.897, 0.928),
+        ("web", 0.731, 0.819),
+        ("weather_sentiment", 0.882, 0.830),
+        ("sentence_polarity", 0.886, 0.915),
+        ("product", 0.897, 0.940),
+        ("sentiment", 0.934, 0.960),
+        ("face", 0.637, 0.640),
+    ],
+)
+def test_crowds(name, majority, dawid_skene):
+    votes, gold = crowd(name)
+    assert expected_accuracy(fit_label_model(votes, method="majority"), votes, gold) == pytest.approx(
+        majority, abs=0.001
+    )
+    model = fit_label_model(votes, method="dawid_skene")
+    assert expected_accuracy(model, votes, gold) == pytest.approx(dawid_skene, abs=0.003)
