@@ -26,6 +26,8 @@ from jupyter_ext.errors import Unavailable
 from jupyter_ext.values import new_id
 
 _HEAD = "head.json"
+#: Modules that come before slow ones of the same name, see there.
+_QUICK = Path(__file__).parents[1] / "quick"
 #: A Unix socket's path has at most 103 characters (macOS; Linux 107). Ray puts up to 74 behind its folder:
 #: ``/session_2026-11-20_23-22-06_786482_1234567/sockets/dash_PlatformEventsHead``.
 _LONGEST_SCRATCH = 103 - 74
@@ -126,7 +128,7 @@ class LocalBackend(ClusterBackend):
         with (folder / keeper.LOG).open("ab") as log:
             done = subprocess.run(  # noqa: S603 - the command is our own
                 [sys.executable, "-m", keeper.__name__, str(folder)],
-                env=self._environment(head, scratch),
+                env=self._environment(head),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -239,11 +241,16 @@ class LocalBackend(ClusterBackend):
             *self.options,
         ]
 
-    def _environment(self, head: Head, scratch: Path) -> dict[str, str]:
+    def _environment(self, head: Head) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(_KEPT_BACK)}
+        # A job's `python` is the one that runs this server, also when its environment is not activated.
+        programs = [str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)]
+        modules = [str(_QUICK), *filter(None, [inherited.get("PYTHONPATH")])]
         return {
             **inherited,
             **_RAY_ENVIRONMENT,
+            "PATH": os.pathsep.join(programs),
+            "PYTHONPATH": os.pathsep.join(modules),
             "RAY_AUTH_TOKEN": head.token,
             "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(self.stop_grace / 2),
             "DASHBOARD_METRIC_PORT": str(free_ports(1)[0]),
