@@ -181,17 +181,17 @@ def test_no_rows_and_no_functions(frame):
 def test_a_long_run_shows_its_progress(frame, capsys):
     @labeling_function()
     def slow(row):
-        time.sleep(0.3)
+        time.sleep(0.15)
         return 1
 
-    LFApplier([labeling_function(name=f"slow {i}")(slow.function) for i in range(2)]).apply(frame)
+    LFApplier([labeling_function(name=f"slow {i}")(slow.function) for i in range(3)]).apply(frame)
     assert "labeling functions" in capsys.readouterr().err
     LFApplier([shouts]).apply(frame)
     assert capsys.readouterr().err == ""
 
 
 def test_running_functions_costs_little_more_than_calling_them():
-    frame = pd.DataFrame({"text": ["call now to win a free ringtone, reply stop to opt out"] * 5_000})
+    frame = pd.DataFrame({"text": ["call now to win a free ringtone, reply stop to opt out"] * 1_500})
     patterns = [re.compile(rf"\b{word}\b.*(now|stop)") for word in ("win", "free", "claim", "urgent", "prize", "txt")]
 
     def rule(pattern):

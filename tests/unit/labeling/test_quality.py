@@ -59,7 +59,7 @@ def test_the_interval_holds_what_chance_gives():
     random = np.random.default_rng(2)
     missed = 0
     for _round in range(200):
-        result = agreement(random.integers(0, 3, size=(100, 4)), n_bootstrap=400)
+        result = agreement(random.integers(0, 3, size=(100, 4)), n_bootstrap=200)
         missed += not result.low <= 0 <= result.high
     assert missed <= 24  # P(binomial(200, 0.05) > 24) < 1e-4, and the bootstrap is a little too narrow
 
