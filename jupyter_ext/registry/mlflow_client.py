@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from jupyter_ext.errors import JupyterExtError, Unavailable, from_payload
@@ -43,6 +44,8 @@ class MlflowWorker:
         The worker ends by itself after so many seconds without a request; the next request starts it again.
     start_timeout_s
         How long importing mlflow and creating its database may take.
+    command
+        What to start; its standard input and output speak the worker's protocol.
     log
         Receives what the worker prints, at the level debug.
     """
@@ -53,11 +56,13 @@ class MlflowWorker:
         *,
         idle_stop_s: float = 1800,
         start_timeout_s: float = 180,
+        command: Sequence[str] = (sys.executable, "-m", "jupyter_ext.registry.mlflow_worker"),
         log: logging.Logger | Any = None,
     ) -> None:
         self._connect = connect
         self._idle_stop_s = idle_stop_s
         self._start_timeout_s = start_timeout_s
+        self._command = command
         self._log = log or logging.getLogger(__name__)
         self._turn = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -90,6 +95,8 @@ class MlflowWorker:
                     self._ensure_started()
                     return self._ask(method, params, timeout_s)
                 except _Died:
+                    # Its pipe can close before the system calls it dead.
+                    self._reap()
                     self._log.warning("The MLflow worker ended during %r.", method)
         finally:
             self._turn.release()
@@ -102,11 +109,15 @@ class MlflowWorker:
     def close(self) -> None:
         """Stop the worker. A request under way fails; later ones are refused."""
         self._closed = True
-        process = self._process
-        if process is not None and process.poll() is None:
-            process.kill()
-        with self._turn:
+        while not self._turn.acquire(timeout=0.1):
+            # Whoever has the turn waits for this process, or is about to start one.
+            process = self._process
+            if process is not None:
+                process.kill()
+        try:
             self._reap()
+        finally:
+            self._turn.release()
 
     def _warm_up(self) -> None:
         try:
@@ -121,7 +132,7 @@ class MlflowWorker:
             return
         self._reap()
         process = subprocess.Popen(  # noqa: S603 - our own module, no words of a user's
-            [sys.executable, "-m", "jupyter_ext.registry.mlflow_worker", str(self._idle_stop_s)],
+            [*self._command, str(self._idle_stop_s)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

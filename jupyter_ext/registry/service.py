@@ -78,6 +78,7 @@ class RegistryService(LoggingConfigurable):
         labels: LabelService,
         jobs: JobService,
         home: Path,
+        worker: MlflowWorker | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -85,14 +86,7 @@ class RegistryService(LoggingConfigurable):
         self.datasets = datasets
         self.labels = labels
         self.jobs = jobs
-        uri = self.tracking_uri or os.environ.get("JUPYTER_EXT_MLFLOW_URI") or f"sqlite:///{home / 'mlflow.db'}"
-        remote = uri.startswith(("http://", "https://"))
-        root = self.artifact_root or ("" if remote else str(home / "mlflow-artifacts"))
-        self.worker = MlflowWorker(
-            {"tracking_uri": uri, "registry_uri": self.registry_uri or None, "artifact_root": root or None},
-            idle_stop_s=self.idle_stop_s,
-            log=self.log,
-        )
+        self.worker = worker or self._own_worker(home)
         self._moves = AliasMoves(store, self.worker)
 
     def warm_up(self) -> None:
@@ -215,6 +209,16 @@ class RegistryService(LoggingConfigurable):
         return self._moves.history(_findable(name), alias, query)
 
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _own_worker(self, home: Path) -> MlflowWorker:
+        uri = self.tracking_uri or os.environ.get("JUPYTER_EXT_MLFLOW_URI") or f"sqlite:///{home / 'mlflow.db'}"
+        remote = uri.startswith(("http://", "https://"))
+        root = self.artifact_root or ("" if remote else str(home / "mlflow-artifacts"))
+        return MlflowWorker(
+            {"tracking_uri": uri, "registry_uri": self.registry_uri or None, "artifact_root": root or None},
+            idle_stop_s=self.idle_stop_s,
+            log=self.log,
+        )
 
     def _begin(self, name: str, spec: ModelVersionSpec, origins: Origins, owner: str) -> Mapping[Any, Any]:
         given = spec.model_dump(mode="json")
