@@ -17,6 +17,7 @@ notebook, and running it again begins from nothing, as submitting it again does.
 
 from __future__ import annotations
 
+import atexit
 import re
 import sys
 import tempfile
@@ -155,9 +156,18 @@ class _Scratch:
         shell = ipython.get_ipython() if ipython is not None else None
         execution = shell.execution_count if shell is not None else 0
         if self._folder is None or execution != self._execution:
+            self.close()
+            atexit.register(self.close)
             self._execution = execution
             self._folder = tempfile.TemporaryDirectory(prefix="jupyter-ext-checkpoints-", ignore_cleanup_errors=True)
         return Objects(self._folder.name)
+
+    def close(self) -> None:
+        """Delete the folder."""
+        atexit.unregister(self.close)
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
 
 
 _scratch = _Scratch()

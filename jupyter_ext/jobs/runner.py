@@ -207,10 +207,7 @@ def _result(task: Task, namespace: dict[str, Any]) -> bytes | None:
 
 
 def _settle_down() -> None:
-    """Let what the user's code left behind say its last words while they are still heard."""
-    with contextlib.suppress(Exception):  # code of others at its end; the outcome stands whatever it raises
-        if "ray" in sys.modules and sys.modules["ray"].is_initialized():
-            sys.modules["ray"].shutdown()
+    """Run what is registered for the end while its words are still heard: Ray waits there for its workers' output."""
     atexit._run_exitfuncs()
 
 

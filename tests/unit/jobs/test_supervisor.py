@@ -149,7 +149,15 @@ def test_cancel_queued_is_at_once(driver: Any) -> None:
 
 
 def test_cancel_running_stops_the_process_and_keeps_the_log(driver: Any, clusters: Any) -> None:
-    source = "import time\ntry:\n    print('begun')\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    print('tidied up')\n    raise"
+    source = """
+import time
+try:
+    print('begun')
+    time.sleep(60)
+except KeyboardInterrupt:
+    print('tidied up')
+    raise
+"""
     job_id = driver.submit(source, retries=5)
     driver.until(job_id, lambda job: job.log_size > 0)
     assert driver.jobs.cancel(job_id, owner=OWNER).state is JobState.CANCELLING
