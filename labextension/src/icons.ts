@@ -12,8 +12,14 @@ function icon(name: string, strokes: string): LabIcon {
 const CIRCLE = '<circle cx="8" cy="8" r="6.25"/>';
 
 const queued = icon('queued', `${CIRCLE}<path d="M8 4.5V8l2.5 1.5"/>`);
-const starting = icon('starting', '<circle cx="8" cy="8" r="6.25" stroke-dasharray="2.5 2.4"/><path d="M8 5.5v5M5.5 8h5"/>');
-const stopping = icon('stopping', `${CIRCLE}<rect x="5.75" y="5.75" width="4.5" height="4.5" fill="currentColor" stroke="none"/>`);
+const starting = icon(
+  'starting',
+  '<circle cx="8" cy="8" r="6.25" stroke-dasharray="2.5 2.4"/><path d="M8 5.5v5M5.5 8h5"/>'
+);
+const stopping = icon(
+  'stopping',
+  `${CIRCLE}<rect x="5.75" y="5.75" width="4.5" height="4.5" fill="currentColor" stroke="none"/>`
+);
 
 /** One icon a state, so that no state is told by colour alone. */
 export const STATE_ICONS: Readonly<Record<JobState, LabIcon>> = {

@@ -3,15 +3,7 @@ import { request } from './request';
 
 /** The states of a job, as in `jupyter_ext.jobs.values.JobState`. */
 export type JobState =
-  | 'queued'
-  | 'admitted'
-  | 'starting'
-  | 'running'
-  | 'interrupted'
-  | 'cancelling'
-  | 'succeeded'
-  | 'failed'
-  | 'cancelled';
+  'queued' | 'admitted' | 'starting' | 'running' | 'interrupted' | 'cancelling' | 'succeeded' | 'failed' | 'cancelled';
 
 const FINAL: ReadonlySet<JobState> = new Set<JobState>(['succeeded', 'failed', 'cancelled']);
 
@@ -96,7 +88,6 @@ export interface Page<T> {
 export interface JobQuery {
   readonly limit: number;
   readonly cursor?: string | undefined;
-  readonly name?: string | undefined;
   readonly state?: JobState | 'live' | undefined;
 }
 

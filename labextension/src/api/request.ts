@@ -52,8 +52,7 @@ export async function request<T>(
   const all: Query = { ...query, no_track_activity: activity ? undefined : 1 };
   const given = Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
   const url =
-    URLExt.join(settings.baseUrl, PREFIX, ...path.map(encodeURIComponent)) +
-    URLExt.objectToQueryString(given as Record<string, string | number>);
+    URLExt.join(settings.baseUrl, PREFIX, ...path.map(encodeURIComponent)) + URLExt.objectToQueryString(given);
   let response: Response;
   try {
     response = await ServerConnection.makeRequest(url, { method }, settings);

@@ -36,7 +36,11 @@ export function timeOfDay(when: string): string {
 /** A span of time in its two largest units. */
 export function duration(milliseconds: number, trans: TranslationBundle): string {
   const seconds = Math.max(0, Math.round(milliseconds / 1000));
-  const [days, hours, minutes] = [Math.floor(seconds / 86_400), Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60];
+  const [days, hours, minutes] = [
+    Math.floor(seconds / 86_400),
+    Math.floor(seconds / 3600) % 24,
+    Math.floor(seconds / 60) % 60
+  ];
   if (days) {
     return trans.__('%1 d %2 h', days, hours);
   }

@@ -174,13 +174,17 @@ const ESCAPES = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\
 
 /** Return text as a terminal would leave it: without escape sequences, each line as it was last overwritten. */
 export function plainText(text: string): string {
-  return text.replace(ESCAPES, '').replace(/\r+\n/g, '\n').replace(/^[^\n]*\r(?=[^\n])/gm, '').replace(/\r/g, '');
+  return text
+    .replace(ESCAPES, '')
+    .replace(/\r+\n/g, '\n')
+    .replace(/^[^\n]*\r(?=[^\n])/gm, '')
+    .replace(/\r/g, '');
 }
 
 /** Read all of a log, for saving it. */
 export async function wholeLog(api: Pick<JobsApi, 'log'>, id: string): Promise<string> {
   const parts: string[] = [];
-  for (let offset = 0, done = false; !done; ) {
+  for (let offset = 0, done = false; !done;) {
     const chunk = await api.log(id, offset, 1_000_000);
     parts.push(chunk.text);
     done = chunk.complete || chunk.next_offset <= offset;

@@ -107,8 +107,6 @@ export class JobsModel implements IDisposable {
     }
     this._filter = filter;
     this._name = name;
-    this._jobs.clear();
-    this._cursor = null;
     await this.refresh();
   }
 
@@ -135,14 +133,14 @@ export class JobsModel implements IDisposable {
       }
       this._take(page);
       this._dropOlderThan(page);
-      await this._readOn(asked, 1);
+      await this._readOn(asked, PAGE);
     }, asked);
   }
 
   /** Read on until `wanted` jobs are visible, within reason. */
   private async _readOn(asked: number, wanted: number): Promise<void> {
     for (let pages = 0; pages < PAGES_AT_ONCE && this._cursor && this._visible().length < wanted; pages++) {
-      const page = await this._page(this._cursor, PAGE);
+      const page = await this._page(this._cursor, this._filtersHere() ? LARGEST_PAGE : PAGE);
       if (asked !== this._asked) {
         return;
       }
@@ -154,9 +152,13 @@ export class JobsModel implements IDisposable {
     return this.api.list({
       limit,
       cursor: cursor ?? undefined,
-      name: this._name || undefined,
       state: this._filter === 'live' ? 'live' : undefined
     });
+  }
+
+  /** Whether the filter is one that the server does not know. */
+  private _filtersHere(): boolean {
+    return this._name !== '' || this._filter === 'finished';
   }
 
   private _take(page: Page<Job>): void {

@@ -30,10 +30,7 @@ export const jobsPlugin: JupyterFrontEndPlugin<JobsModel> = {
   ): JobsModel => {
     const trans = (translator ?? nullTranslator).load(TRANSLATION_DOMAIN);
     const { serverSettings } = app.serviceManager;
-    const model = new JobsModel(
-      jobsApi(serverSettings),
-      new EventStream<JobEvent>(eventSchema('job'), serverSettings)
-    );
+    const model = new JobsModel(jobsApi(serverSettings), new EventStream<JobEvent>(eventSchema('job'), serverSettings));
     const run = (command: string, job_id: string): void => void app.commands.execute(command, { job_id });
     const panel = new JobsPanel(
       model,

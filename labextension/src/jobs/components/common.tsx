@@ -100,6 +100,9 @@ export function IconButton({ icon, label, onClick, pressed, disabled }: IconButt
   );
 }
 
+/** For a terminal, so in no language. */
+const INSTALLATION = 'pip install jupyter-ext\njupyter server extension enable jupyter_ext';
+
 /** Why something could not be shown, and what to do. */
 export function ErrorNotice({ error, onRetry }: { error: ServerError; onRetry: () => void }): React.ReactElement {
   const trans = useTrans();
@@ -113,7 +116,7 @@ export function ErrorNotice({ error, onRetry }: { error: ServerError; onRetry: (
               'Jobs live in the Jupyter server. In the environment that the server runs in, install and enable the extension, then restart the server:'
             )}
           </p>
-          <pre>{'pip install jupyter-ext\njupyter server extension enable jupyter_ext'}</pre>
+          <pre>{INSTALLATION}</pre>
         </>
       ) : (
         <>

@@ -109,7 +109,9 @@ function Summary({ job }: { job: Job }): React.ReactElement {
         {job.started_at && (
           <>
             <dt>{job.ended_at ? trans.__('Took') : trans.__('Running for')}</dt>
-            <dd>{duration((job.ended_at ? Date.parse(job.ended_at) : Date.now()) - Date.parse(job.started_at), trans)}</dd>
+            <dd>
+              {duration((job.ended_at ? Date.parse(job.ended_at) : Date.now()) - Date.parse(job.started_at), trans)}
+            </dd>
           </>
         )}
         <dt>{trans.__('Attempt')}</dt>

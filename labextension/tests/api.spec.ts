@@ -1,0 +1,76 @@
+import { ServerConnection } from '@jupyterlab/services';
+import { expect, it, vi } from 'vitest';
+import { jobsApi } from '../src/api/jobs';
+import { request, type ServerError } from '../src/api/request';
+
+function connection(answer: () => Promise<Response> | Response, baseUrl = 'http://host/user/a%40b/') {
+  const asked: Request[] = [];
+  const settings = ServerConnection.makeSettings({
+    baseUrl,
+    fetch: vi.fn(async (input: RequestInfo | URL) => {
+      asked.push(input as Request);
+      return answer();
+    })
+  });
+  return { settings, asked };
+}
+
+const json = (body: unknown, status = 200) => new Response(JSON.stringify(body), { status });
+const failure = async (answer: () => Promise<Response> | Response): Promise<ServerError> => {
+  const { settings } = connection(answer);
+  return request(settings, ['jobs']).then(
+    () => expect.fail('This had to fail.'),
+    (error: unknown) => error as ServerError
+  );
+};
+
+it.each([
+  ['http://host/user/a%40b/', 'http://host/user/a%40b/jupyter-ext/api/v1/jobs/job-1'],
+  ['http://host/@/space%20word/', 'http://host/@/space%20word/jupyter-ext/api/v1/jobs/job-1'],
+  ['http://host/', 'http://host/jupyter-ext/api/v1/jobs/job-1'],
+  ['http://host/user/%C3%A9%2Bx', 'http://host/user/%C3%A9%2Bx/jupyter-ext/api/v1/jobs/job-1']
+])('keeps the base URL %s as it is', async (baseUrl, expected) => {
+  const { settings, asked } = connection(() => json({}), baseUrl);
+  await jobsApi(settings).get('job-1');
+  expect(asked[0]?.url.split('?')[0]).toBe(expected);
+});
+
+it('encodes what it puts into the path', async () => {
+  const { settings, asked } = connection(() => json({}));
+  await jobsApi(settings).get('../a b');
+  expect(asked[0]?.url).toContain('/jobs/..%2Fa%20b');
+});
+
+it('reads without being activity, and cancels as activity', async () => {
+  const { settings, asked } = connection(() => json({ items: [], next_cursor: null }));
+  const api = jobsApi(settings);
+  await api.list({ limit: 50, cursor: undefined, state: 'live' });
+  await api.log('job-1', 7, 100);
+  await api.cancel('job-1');
+  const queries = asked.map(item => Object.fromEntries(new URL(item.url).searchParams));
+  expect(queries[0]).toMatchObject({ limit: '50', state: 'live', no_track_activity: '1' });
+  expect(queries[0]).not.toHaveProperty('cursor');
+  expect(queries[1]).toMatchObject({ offset: '7', limit: '100', no_track_activity: '1' });
+  expect(queries[2]).not.toHaveProperty('no_track_activity');
+  expect(asked.map(item => item.method)).toEqual(['GET', 'GET', 'POST']);
+});
+
+it('hands on the server’s own sentence', async () => {
+  const error = await failure(() => json({ message: 'You may not read jobs.', reason: 'forbidden', details: {} }, 403));
+  expect(error).toMatchObject({ message: 'You may not read jobs.', status: 403, reason: 'forbidden' });
+  expect(error.extensionMissing).toBe(false);
+});
+
+it('knows a missing extension from a missing job', async () => {
+  const missing = await failure(() => new Response('<html>404</html>', { status: 404, statusText: 'Not Found' }));
+  expect(missing).toMatchObject({ message: '404 Not Found', extensionMissing: true });
+  const jupyters = await failure(() => json({ message: 'Not Found', reason: null }, 404));
+  expect(jupyters.extensionMissing).toBe(true);
+  const ours = await failure(() => json({ message: 'There is no job.', reason: 'not_found', details: {} }, 404));
+  expect(ours.extensionMissing).toBe(false);
+});
+
+it('says when the server cannot be reached', async () => {
+  const error = await failure(() => Promise.reject(new TypeError('Failed to fetch')));
+  expect(error).toMatchObject({ status: 0, reason: 'unreachable', message: 'Failed to fetch' });
+});

@@ -1,0 +1,73 @@
+import { nullTranslator } from '@jupyterlab/translation';
+import { Widget } from '@lumino/widgets';
+import { fireEvent, screen } from '@testing-library/react';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { JobsModel } from '../src/jobs/model';
+import { JobsPanel } from '../src/jobs/panel';
+import { event, FakeEvents, FakeServer, job } from './fakes';
+
+let server: FakeServer;
+let events: FakeEvents;
+let panel: JobsPanel;
+const asked: string[] = [];
+// Lumino's message loop draws the panel, so nothing here runs inside `act`.
+const settle = () => vi.advanceTimersByTimeAsync(500);
+const focused = () => (document.activeElement as HTMLElement).dataset['jobId'];
+
+beforeEach(async () => {
+  vi.stubGlobal('IS_REACT_ACT_ENVIRONMENT', false);
+  vi.useFakeTimers();
+  asked.length = 0;
+  server = new FakeServer(job(1), job(2, { state: 'running' }), job(3));
+  events = new FakeEvents();
+  const model = new JobsModel(server, events);
+  panel = new JobsPanel(
+    model,
+    { cancel: id => asked.push(`cancel ${id}`), copyId: id => asked.push(`copy ${id}`), saveLog: () => undefined },
+    nullTranslator
+  );
+  Widget.attach(panel, document.body);
+  await model.start();
+  await settle();
+});
+
+afterEach(() => {
+  panel.dispose();
+  vi.stubGlobal('IS_REACT_ACT_ENVIRONMENT', true);
+});
+
+it('opens a job by Enter, comes back by Escape, and finds the focus where it was', async () => {
+  screen.getAllByRole('option')[1]!.focus();
+  fireEvent.keyDown(document.activeElement!, { key: 'Enter' });
+  await settle();
+  expect(document.activeElement).toBe(screen.getByRole('heading', { name: 'train 2' }));
+  expect(panel.target).toBe('job-0002');
+  fireEvent.keyDown(document.activeElement!, { key: 'Escape' });
+  await settle();
+  expect(focused()).toBe('job-0002');
+});
+
+it('is a region, and takes the focus to its current row when activated', async () => {
+  expect(screen.getByRole('region', { name: 'Jobs' })).toBe(panel.node);
+  panel.activate();
+  await settle();
+  expect(focused()).toBe('job-0003');
+});
+
+it('announces moves of jobs politely', async () => {
+  events.received.emit(event(server.set('job-0002', { state: 'failed' }), 'state'));
+  await settle();
+  const status = screen.getByRole('status');
+  expect(status.getAttribute('aria-live')).toBe('polite');
+  expect(status.textContent).toBe('train 2: Failed');
+});
+
+it('knows which job a command is about', async () => {
+  expect(panel.target).toBeNull();
+  fireEvent.contextMenu(screen.getAllByRole('option')[2]!);
+  expect(panel.target).toBe('job-0001');
+  panel.open('job-0003');
+  await settle();
+  fireEvent.click(screen.getByRole('button', { name: 'Copy the id of the job' }));
+  expect(asked).toEqual(['copy job-0003']);
+});
