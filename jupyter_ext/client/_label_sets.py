@@ -58,4 +58,5 @@ class LabelSetHandle:
         rows = "".join(
             f"<tr><th>{escape(name)}</th><td>{escape(fact)}</td></tr>" for name, fact in facts.items() if fact
         )
-        return f"<div>Label set <b>{escape(self.name)}</b>, version {self.version}<table><tbody>{rows}</tbody></table></div>"
+        title = f"Label set <b>{escape(self.name)}</b>, version {self.version}"
+        return f"<div>{title}<table><tbody>{rows}</tbody></table></div>"
