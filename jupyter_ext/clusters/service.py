@@ -115,9 +115,12 @@ class ClusterService(LoggingConfigurable):
     def start(self, owner: str, name: str = DEFAULT) -> Cluster:
         """Begin to start a cluster, unless it runs, and return at once."""
         row = self._row(owner, _checked(name))
-        if row is None or ClusterState(self._refreshed(row)["state"]) not in _LIVE:
+        state = ClusterState.STOPPED if row is None else ClusterState(self._refreshed(row)["state"])
+        if state not in _LIVE:
             self._require_room(owner)
             self._move(owner, name, ClusterState.STARTING, "Starting.")
+        if state is not ClusterState.RUNNING:
+            # Also when it starts already: the server that began may be gone.
             self._in_background(self._start_quietly, owner, name)
         return self.get(owner, name)
 
@@ -300,18 +303,14 @@ class ClusterService(LoggingConfigurable):
         return total
 
     @contextmanager
-    def _exclusive(self, owner: str, name: str, *, wait: bool = True) -> Iterator[bool]:
-        """Hold the right to start a cluster, among all threads and servers; yields whether it was to be had."""
+    def _exclusive(self, owner: str, name: str) -> Iterator[None]:
+        """Hold the right to start a cluster, among all threads and all servers of this workspace."""
         self._locks.mkdir(parents=True, exist_ok=True, mode=0o700)
         digest = hashlib.sha256(f"{owner}\0{name}".encode()).hexdigest()[:16]
         handle = os.open(self._locks / f"{digest}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
         finally:
             os.close(handle)
 
@@ -344,10 +343,10 @@ class ClusterService(LoggingConfigurable):
                 found, message = ClusterState.RUNNING, "Running."
             except JupyterExtError as error:
                 found, message = ClusterState.UNREACHABLE, error.message
-        elif state in _LIVE and head is None:
-            with self._exclusive(owner, name, wait=False) as nobody_starts_it:
-                if not nobody_starts_it:
-                    return row
+        elif head is None and state is not ClusterState.STOPPED:
+            under_way = state in (ClusterState.STARTING, ClusterState.STOPPING)
+            if under_way and now() - row["used_at"] < timedelta(seconds=self.start_timeout):
+                return row
             found, message = ClusterState.STOPPED, "The Ray head ended by itself."
         else:
             return row

@@ -16,7 +16,10 @@ from typing import Any
 _HERE = Path(__file__).parent
 
 
-def _find() -> ModuleSpec:
+def _find() -> ModuleSpec | None:
+    if __name__ != "rfc3987_syntax":
+        # Somebody looks at us as a part of jupyter_ext.
+        return None
     elsewhere = [entry for entry in sys.path if Path(entry) != _HERE]
     spec = PathFinder.find_spec("rfc3987_syntax", elsewhere)
     if spec is None or spec.loader is None:
@@ -37,7 +40,7 @@ def __getattr__(name: str) -> Any:
         # The import system asks so whether this is a package.
         raise AttributeError(name)
     module = sys.modules["rfc3987_syntax"]
-    if module.__spec__ is not _SPEC:
+    if _SPEC is not None and module.__spec__ is not _SPEC:
         module = sys.modules["rfc3987_syntax"] = module_from_spec(_SPEC)
         assert _SPEC.loader is not None
         _SPEC.loader.exec_module(module)
