@@ -128,7 +128,7 @@ def drift(
     choice = _check_methods(methods, features)
 
     def test(feature: str) -> _Tested:
-        return _compare(*_read(feature, reference, current), choice, feature)
+        return _compare(*_read(feature, reference, current), choice, feature, alpha)
 
     tested = dict(zip(features, in_threads(test, features), strict=True))
     notes |= {feature: outcome.note for feature, outcome in tested.items() if outcome.note}
@@ -192,18 +192,13 @@ def _method_for(feature: str, kind: str, choice: Mapping[str, Method] | tuple[Me
 def _read(feature: str, reference: pd.DataFrame | Profile, current: pd.DataFrame | Profile) -> tuple[Side, Side]:
     """Return both sides of a feature, of one kind."""
     sides: list[Side]
-    if isinstance(reference, Profile) and isinstance(current, Profile):
-        sides = [reference.columns[feature], current.columns[feature]]
-        first, second = sides
-        if first.kind != second.kind and first.inferred and second.inferred:
-            raise Invalid(
-                f"Column '{feature}' changed its kind: it was {first.kind} and is {second.kind} now. "
-                "Make both profiles with the same kinds.",
-                column=feature,
-            )
-    elif isinstance(reference, Profile):
+    if isinstance(reference, Profile):
         column = reference.columns[feature]
-        sides = [column, read_like(current[feature], column)]
+        if isinstance(current, Profile):
+            sides = [column, current.columns[feature]]
+            _same_kind(feature, *sides)
+        else:
+            sides = [column, read_like(current[feature], column)]
     elif isinstance(current, Profile):
         column = current.columns[feature]
         sides = [read_like(reference[feature], column), column]
@@ -215,6 +210,15 @@ def _read(feature: str, reference: pd.DataFrame | Profile, current: pd.DataFrame
     return sides[0], sides[1]
 
 
+def _same_kind(feature: str, reference: Side, current: Side) -> None:
+    if reference.kind != current.kind and reference.inferred and current.inferred:
+        raise Invalid(
+            f"Column '{feature}' changed its kind: it was {reference.kind} and is {current.kind} now. "
+            "Make both profiles with the same kinds.",
+            column=feature,
+        )
+
+
 def _read_frames(reference: pd.Series[Any], current: pd.Series[Any]) -> list[Side]:
     if infer_kind(reference) is None:
         second = read_sample(current)
@@ -224,7 +228,7 @@ def _read_frames(reference: pd.Series[Any], current: pd.Series[Any]) -> list[Sid
 
 
 def _compare(
-    reference: Side, current: Side, choice: Mapping[str, Method] | tuple[Method, ...], feature: str
+    reference: Side, current: Side, choice: Mapping[str, Method] | tuple[Method, ...], feature: str, alpha: float
 ) -> _Tested:
     method = _method_for(feature, reference.kind, choice)
     if isinstance(reference, NumericSample | NumericColumn):
@@ -236,16 +240,17 @@ def _compare(
         cells = (*pool(*_category_cells(reference, current)), 0.0)
         outcome = psi_test(*cells) if method == "psi" else chi2_test(*cells)
         histogram = category_histogram(reference, current)
-    outcome, note = _judge(outcome, reference, current)
+    outcome, note = _judge(outcome, reference, current, alpha)
     return _Tested(reference.kind, method, outcome, reference.n, current.n, histogram, note)
 
 
-def _judge(outcome: Outcome, reference: Side, current: Side) -> tuple[Outcome, str | None]:
+def _judge(outcome: Outcome, reference: Side, current: Side, alpha: float) -> tuple[Outcome, str | None]:
     """Return the outcome with what a reader should know about it."""
     if _constant(reference) is not None and _constant(reference) == _constant(current):
         return replace(outcome, statistic=0.0, p_value=1.0), "constant, and the same on both sides"
-    if outcome.p_value is None:
+    if outcome.threshold(alpha) is None:
         rows = f"{reference.n} reference and {current.n} current rows"
+        outcome = replace(outcome, p_value=None)
         return outcome, f"not tested: no difference could be significant with {rows} and this method"
     unseen = _unseen(reference, current)
     if unseen:

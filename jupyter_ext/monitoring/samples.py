@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -189,6 +190,11 @@ def infer_kind(series: pd.Series[Any]) -> Kind | None:
     if content in ("integer", "floating", "mixed-integer-float", "decimal"):
         return "numeric"
     if content in ("string", "mixed", "mixed-integer", "categorical", "bytes"):
+        if content != "string" and series.map(types.is_list_like).any():
+            raise Invalid(
+                f"Column '{series.name}' holds lists, which cannot be profiled. Drop it or make it text.",
+                column=str(series.name),
+            )
         return "categorical"
     raise Invalid(
         f"Column '{series.name}' holds {content} values ({dtype}), which cannot be profiled. "
@@ -210,13 +216,7 @@ def _numbers(series: pd.Series[Any], kind: Kind) -> Floats:
 
 
 def _category_counts(series: pd.Series[Any]) -> dict[str, int]:
-    try:
-        found = series.value_counts(sort=False, dropna=True)
-    except TypeError:
-        raise Invalid(
-            f"Column '{series.name}' holds values that cannot be counted, such as lists. Drop it or make it text.",
-            column=str(series.name),
-        ) from None
+    found = series.value_counts(sort=False, dropna=True)
     counts: dict[str, int] = {}
     for value, count in zip(found.index.tolist(), found.tolist(), strict=True):
         if count:
@@ -233,17 +233,13 @@ def category(value: Any) -> str:
     >>> category("red"), category(1.0), category(True)
     ('red', '1', 'True')
     >>> len(category("x" * 1000))
-    59
+    58
     """
     # A column of whole numbers turns to floats when a value goes missing: 1 and 1.0 are one category.
     text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-    if (
-        len(text) * 6 <= CATEGORY_BYTES
-        or len(json.dumps(text, ensure_ascii=False).encode(errors="replace")) <= CATEGORY_BYTES
-    ):
-        return text if text.isascii() else text.encode(errors="replace").decode()
-    digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16]
-    head = text.encode(errors="replace").decode()
-    while len(json.dumps(head, ensure_ascii=False).encode()) > CATEGORY_BYTES - 21:
-        head = head[: max(1, len(head) * 3 // 4)] if len(head) > 1 else ""
-    return f"{head}… {digest}"
+    data = text.encode(errors="replace")
+    # A character takes up to six bytes of JSON, as an escape.
+    if len(text) * 6 <= CATEGORY_BYTES or len(data) <= CATEGORY_BYTES >= len(json.dumps(text, ensure_ascii=False)):
+        return data.decode()
+    head = re.sub(r'[\x00-\x1f"\\]', " ", data[: CATEGORY_BYTES - 24].decode(errors="ignore"))
+    return f"{head}… {hashlib.blake2b(data, digest_size=8).hexdigest()}"

@@ -150,8 +150,7 @@ def ks_test(distance: float, n: int, m: int, error: float = 0.0) -> Outcome:
         bare = ks_threshold(level, n, m)
         return None if bare is None or bare + error > 1 else bare + error
 
-    possible = ks_threshold(0.5, n, m) is not None
-    return Outcome(distance, ks_p_value(distance - error, n, m) if possible else None, threshold)
+    return Outcome(distance, ks_p_value(distance - error, n, m), threshold)
 
 
 # --- counts ---------------------------------------------------------------------------------------------------------
