@@ -177,7 +177,7 @@ def drift_html(
             f'<tr><th scope="row">{escape(row["feature"])}<span class="jx-kind">{escape(row["kind"])}</span></th>'
             f"<td>{picture}</td><td>{escape(row['test'])}</td>"
             f'<td class="jx-number">{_number(row["statistic"])}'
-            f'<span class="jx-kind">threshold {_number(row["threshold"])}</span></td>'
+            f"{_threshold(row)}</td>"
             f'<td class="jx-number">{_number(row["q_value"])}</td><td>{verdict}</td></tr>'
         )
     left = facts["total"] - len(lines)
@@ -187,6 +187,12 @@ def drift_html(
         f'<table class="jx-table"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>{more}'
     )
     return _page(twin, css, body)
+
+
+def _threshold(row: Mapping[str, Any]) -> str:
+    if row["threshold"] is None:
+        return ""
+    return f'<span class="jx-kind">threshold {_number(row["threshold"])}</span>'
 
 
 def _legend(hatch: str) -> str:

@@ -252,7 +252,7 @@ function render({ model, el }) {
       h("th", { scope: "row" }, button, h("span", { class: "jx-kind" }, row.kind)),
       h("td", {}, row.histogram ? twin(row) : null),
       h("td", {}, row.test),
-      h("td", { class: "jx-number" }, number(row.statistic), h("span", { class: "jx-kind" }, `threshold ${number(row.threshold)}`)),
+      h("td", { class: "jx-number" }, number(row.statistic), row.threshold === null ? null : h("span", { class: "jx-kind" }, `threshold ${number(row.threshold)}`)),
       h("td", { class: "jx-number" }, number(row.q_value)),
       h("td", {}, verdict(row)),
     );

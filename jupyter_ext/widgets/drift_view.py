@@ -35,6 +35,8 @@ class Report(Protocol):
 
     alpha: float
     correction: str
+    #: The features that drifted, strongest evidence first.
+    drifted: Sequence[str]
     n_reference: int
     n_current: int
     #: A pandas.DataFrame with the index feature and the columns kind, method, statistic, threshold, q_value, drifted.
@@ -69,7 +71,8 @@ class DriftView(View):
     ...     {"kind": "numeric", "method": "ks", "statistic": [0.4, 0.02], "threshold": 0.1, "q_value": [0.001, 0.9],
     ...      "drifted": [True, False]}, index=["area", "texture"])
     >>> report = SimpleNamespace(
-    ...     table=table, histograms={}, alpha=0.05, correction="bh", n_reference=400, n_current=169)
+    ...     table=table, drifted=["area"], histograms={}, notes={},
+    ...     alpha=0.05, correction="bh", n_reference=400, n_current=169)
     >>> DriftView(report).verdict
     '1 of 2 features drifted: area.'
     """
@@ -81,16 +84,21 @@ class DriftView(View):
     _rows: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
 
     def __init__(self, report: Report) -> None:
-        missing = [name for name in ("table", "histograms", "alpha", "correction") if not hasattr(report, name)]
+        missing = [
+            name
+            for name in ("table", "drifted", "histograms", "alpha", "correction", "notes")
+            if not hasattr(report, name)
+        ]
         if missing:
             raise Invalid(f"DriftView shows a DriftReport; {type(report).__name__} has no {' and no '.join(missing)}.")
         rows = _rows_of(report)
+        drifted = [str(name) for name in report.drifted]
         super().__init__()
         kept = _within_budget(rows)
         self._facts = {
-            "verdict": _verdict([row["feature"] for row in rows if row["drifted"]], len(rows)),
+            "verdict": _verdict(drifted, len(rows)),
             "basis": _basis(report, sum(row["q_value"] is not None for row in rows)),
-            "n_drifted": sum(row["drifted"] for row in rows),
+            "n_drifted": len(drifted),
             "total": len(rows),
         }
         self._rows = kept
@@ -117,7 +125,7 @@ def _float(value: Any) -> float | None:
 
 def _rows_of(report: Report) -> list[dict[str, Any]]:
     rows = []
-    notes = getattr(report, "notes", {})
+    places = {str(name)[:200]: place for place, name in enumerate(report.drifted)}
     for record in report.table.reset_index(names="feature").to_dict("records"):
         feature = str(record["feature"])
         method = str(record["method"])
@@ -130,19 +138,17 @@ def _rows_of(report: Report) -> list[dict[str, Any]]:
                 "threshold": _float(record["threshold"]),
                 "q_value": _float(record["q_value"]),
                 "drifted": bool(record["drifted"]),
-                "note": notes.get(record["feature"]),
+                "note": report.notes.get(record["feature"]),
                 "histogram": _bins(report.histograms.get(record["feature"]), feature, str(record["kind"])),
             }
         )
-    return sorted(rows, key=_severity, reverse=True)
+    # What drifted in the order of the report, then the others by how near they are to their thresholds.
+    return sorted(rows, key=lambda row: (places.get(row["feature"], len(places)), -_excess(row)))
 
 
-def _severity(row: Mapping[str, Any]) -> tuple[bool, float]:
-    """Order features by whether they drifted, then by how far the statistic is over its threshold."""
+def _excess(row: Mapping[str, Any]) -> float:
     statistic, threshold = row["statistic"], row["threshold"]
-    if statistic is None:
-        return row["drifted"], 0.0
-    return row["drifted"], statistic / threshold if threshold else statistic
+    return float(statistic / threshold) if statistic is not None and threshold else 0.0
 
 
 def _bins(histogram: Mapping[str, Any] | None, feature: str, kind: str) -> dict[str, list[Any]] | None:
