@@ -35,8 +35,8 @@ class Workspace(LoggingConfigurable):
     >>> import tempfile
     >>> workspace = Workspace(home=tempfile.mkdtemp(), user="ada")
     >>> workspace.open()
-    >>> workspace.datasets.list().items
-    []
+    >>> workspace.labels.store is workspace.store
+    True
     >>> workspace.close()
     """
 

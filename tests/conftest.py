@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,18 +86,26 @@ def workspace(tmp_path: Path, sqlite_template: Path) -> Iterator[Any]:
 
 
 @pytest.fixture
-def jp_server_config(tmp_path: Path) -> dict[str, Any]:
+def jp_server_config(tmp_path: Path, sqlite_template: Path) -> dict[str, Any]:
     """The in-process server loads the extension, on a workspace of its own, and lets nobody in without a token."""
+    (tmp_path / "home").mkdir()
+    shutil.copy(sqlite_template, tmp_path / "home" / "workspace.db")
     return {
-        "ServerApp": {"jpserver_extensions": {"jupyter_ext": True}, "allow_unauthenticated_access": False},
+        "ServerApp": {
+            "jpserver_extensions": {"jupyter_ext": True, "jupyter_server_terminals": False},
+            "allow_unauthenticated_access": False,
+        },
         "Workspace": {"home": str(tmp_path / "home"), "user": "ada", "multi_user": False},
     }
 
 
 @pytest.fixture
-async def api(jp_serverapp: Any, jp_fetch: Any) -> AsyncIterator[Api]:
+def api(jp_serverapp: Any, jp_fetch: Any, jp_asyncio_loop: Any) -> Api:
     """Call the API of an in-process server: ``status, payload = await api("POST", "/jobs", json={...})``."""
     from tornado.httpclient import HTTPClientError
+
+    # The plugin initializes the server; a real one also starts its extensions. It stops them when the test ends.
+    jp_asyncio_loop.run_until_complete(jp_serverapp.extension_manager.start_all_extensions())
 
     async def call(
         method: str, path: str, *, json: Any = None, data: bytes | None = None, **how: Any
@@ -111,12 +119,11 @@ async def api(jp_serverapp: Any, jp_fetch: Any) -> AsyncIterator[Api]:
         except HTTPClientError as error:
             assert error.response is not None
             answer = error.response
-        if "application/json" not in answer.headers.get("Content-Type", ""):
+        if method == "HEAD" or "application/json" not in answer.headers.get("Content-Type", ""):
             return answer.code, answer.body
         return answer.code, json_loads(answer.body)
 
-    yield call
-    await jp_serverapp.extension_manager.stop_all_extensions()
+    return call
 
 
 def _json(value: Any) -> bytes:

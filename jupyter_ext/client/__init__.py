@@ -95,5 +95,9 @@ def connect(url: str | None = None, token: str | None = None) -> Client:
             "server that has jupyter-ext, or call connect(url, token)."
         )
     client = Client(url, token if token is not None else os.environ.get("JUPYTER_EXT_TOKEN", ""))
-    client.transport.get("status")
+    try:
+        client.transport.get("status")
+    except BaseException:
+        client.transport.close()
+        raise
     return client

@@ -225,6 +225,11 @@ class RouteHandler(APIHandler):
         self.set_header("Allow", ", ".join(sorted(self._routes)))
         return web.HTTPError(405, f"{self.request.method} is not possible here.", reason="method_not_allowed")
 
+    def _reason_of(self, status_code: int) -> str:
+        if status_code in (401, 403):
+            return "forbidden" if getattr(self, "_jupyter_current_user", None) else "unauthenticated"
+        return "error"
+
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Log what is our fault with its traceback; what the caller can mend is theirs to read."""
         if isinstance(value, JupyterExtError) and value.status < 500:
@@ -240,7 +245,7 @@ class RouteHandler(APIHandler):
         elif isinstance(error, web.HTTPError):
             reply = {
                 "message": error.log_message or self._reason,
-                "reason": error.reason or {401: "unauthenticated", 403: "forbidden"}.get(status_code, "error"),
+                "reason": error.reason or self._reason_of(status_code),
                 "details": {},
             }
         else:

@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import httpx
 from support.postgres import free_port
@@ -67,15 +68,26 @@ def start(
     (folder / "config").mkdir(exist_ok=True)
     (folder / "config" / "jupyter_server_config.json").write_text(json.dumps(settings))
     port = free_port()
-    log = (folder / "server.log").open("ab")
-    process = subprocess.Popen(
+    with (folder / "server.log").open("ab") as log:
+        process = _launch(folder, app, port, base_url, log)
+    server = Server(process, f"http://127.0.0.1:{port}{base_url}", TOKEN, root, home)
+    try:
+        _wait(server)
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+def _launch(folder: Path, app: str, port: int, base_url: str, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
         [
             sys.executable, "-m", app, "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
-            f"--ServerApp.base_url={base_url}", f"--ServerApp.root_dir={root}",
+            f"--ServerApp.base_url={base_url}", f"--ServerApp.root_dir={folder / 'root'}",
             *(["--allow-root"] if os.geteuid() == 0 else []),
         ],
         env=clean_environment(
-            JUPYTER_EXT_HOME=str(home),
+            JUPYTER_EXT_HOME=str(folder / "home"),
             JUPYTER_CONFIG_DIR=str(folder / "config"),
             JUPYTER_DATA_DIR=str(folder / "data"),
             JUPYTER_RUNTIME_DIR=str(folder / "runtime"),
@@ -85,13 +97,6 @@ def start(
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )  # fmt: skip
-    server = Server(process, f"http://127.0.0.1:{port}{base_url}", TOKEN, root, home)
-    try:
-        _wait(server)
-    except BaseException:
-        server.stop()
-        raise
-    return server
 
 
 def _wait(server: Server) -> None:
