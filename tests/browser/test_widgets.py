@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 
-import httpx
 import pytest
 from playwright.sync_api import Page, expect
 from support.lab import choose
@@ -198,11 +197,7 @@ def test_a_reopened_notebook_shows_the_last_state_without_a_kernel(labelling, la
     page.wait_for_function(
         "() => !document.querySelector('.jp-mod-dirty, .lm-TabBar-tab.jp-mod-current .jp-mod-dirty')"
     )
-    headers = {"Authorization": f"token {lab.token}"}
     page.close()
-    for session in httpx.get(f"{lab.url}api/sessions", headers=headers, trust_env=False).json():
-        httpx.delete(f"{lab.url}api/sessions/{session['id']}", headers=headers, trust_env=False, timeout=30)
-
     again = open_notebook(f"{name}.ipynb")
     twin = again.locator(".jx")
     expect(twin).to_have_count(1)
