@@ -44,7 +44,10 @@ def lock_holder(folder: Path) -> int | None:
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return int(os.pread(handle, 32, 0))
+        # Empty for a moment: it took the lock and goes into the background.
+        while not (pid := os.pread(handle, 32, 0)):
+            time.sleep(0.01)
+        return int(pid)
     else:
         return None
     finally:
@@ -58,6 +61,7 @@ def _take_lock(folder: Path) -> int | None:
     for _ in range(20):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.truncate(handle, 0)
             return handle
         except BlockingIOError:
             time.sleep(0.05)
@@ -190,7 +194,6 @@ def main(folder: Path) -> int:
         return 1
     pid = os.fork()
     if pid:
-        os.truncate(lock, 0)
         os.pwrite(lock, str(pid).encode(), 0)
         os._exit(0)
     os.setsid()

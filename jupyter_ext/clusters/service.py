@@ -155,6 +155,7 @@ class ClusterService(LoggingConfigurable):
                 head = self.backend.find(owner, name) or self.backend.start(owner, name)
                 return self._when_ready(head)
             except JupyterExtError as error:
+                self.backend.stop(owner, name)
                 self._move(owner, name, ClusterState.STOPPED, error.message, only_from=ClusterState.STARTING)
                 raise
 
@@ -250,10 +251,7 @@ class ClusterService(LoggingConfigurable):
         deadline = time.monotonic() + self.start_timeout
         while not self._answers(connection, head):
             row = self._row(head.owner, head.name)
-            stopped = row is None or row["state"] != ClusterState.STARTING
-            if stopped or time.monotonic() > deadline:
-                self.backend.stop(head.owner, head.name)
-            if stopped:
+            if row is None or row["state"] != ClusterState.STARTING:
                 raise Unavailable("The Ray cluster was stopped while it started.")
             if time.monotonic() > deadline:
                 raise Unavailable(self._failure(head, f"did not accept jobs within {self.start_timeout:g} s"))
