@@ -16,7 +16,8 @@ _CHIP = (
     "display:inline-block;padding:0 7px;margin-right:4px;border-radius:9px;font-size:0.9em;"
     "border:1px solid var(--jp-brand-color1, #1976d2);color:var(--jp-brand-color1, #1976d2)"
 )
-_KINDS = {"dataset": "data set", "label_set": "label set", "job": "job", "model_version": "model"}
+#: What people call the things in a lineage.
+KINDS = {"dataset": "data set", "label_set": "label set", "job": "job", "model_version": "model"}
 _SHOWN_COLUMNS = 8
 
 
@@ -184,7 +185,7 @@ def _box(node: LineageNode) -> str:
     facts = "".join(f"<div>{escape(line)}</div>" for line in _fact_lines(node.facts))
     return (
         f'<div style="border:{_LINE};border-radius:6px;padding:6px 10px;min-width:9em">'
-        f'<div style="{_FAINT};font-size:0.85em">{_KINDS[node.kind]}</div><b>{escape(node.label)}</b>'
+        f'<div style="{_FAINT};font-size:0.85em">{KINDS[node.kind]}</div><b>{escape(node.label)}</b>'
         f'<div style="{_FAINT};font-size:0.85em">{facts}<div>{_when(node.at)}</div></div></div>'
     )
 

@@ -295,7 +295,7 @@ class LineageGraph:
         return pd.DataFrame(rows)
 
     def __repr__(self) -> str:
-        return " → ".join(f"{node.kind.replace('_', ' ')} {node.label}" for node in self.nodes)
+        return " → ".join(f"{views.KINDS[node.kind]} {node.label}" for node in self.nodes)
 
     def _repr_html_(self) -> str:
         return views.lineage_graph(self.value)

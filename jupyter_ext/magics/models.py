@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import line_magic, magics_class
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from jupyter_ext.client import Client
     from jupyter_ext.client.models import Move
 
+_WORD = re.compile(r'"[^"]*"?|\S+')
 _USUAL_ALIASES = ("champion", "challenger")
 
 
@@ -23,15 +25,16 @@ def complete_models(client: Client, line: str) -> list[str]:
 
 def complete_promote(client: Client, line: str) -> list[str]:
     """Offer names, then versions, then aliases."""
-    words = line.split()[1:]
-    done = words if line[-1:].isspace() else words[:-1]
+    words = _WORD.findall(line)[1:]
+    done = [_bare(word) for word in (words if line[-1:].isspace() else words[:-1])]
     if done and done[-1] == "--to":
         return sorted({*_USUAL_ALIASES, *_aliases(client, done[0])})
     named = [word for word in done if not word.startswith("--")]
     if not named:
         return complete_models(client, line)
     if len(named) == 1:
-        return [str(version.version) for version in client.models.versions(named[0])]
+        versions = [str(version.version) for version in client.models.versions(named[0])]
+        return versions + [f"@{alias}" for alias in _aliases(client, named[0])]
     return [option for option in ("--to", "--reason") if option not in done]
 
 

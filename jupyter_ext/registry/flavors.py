@@ -87,7 +87,7 @@ def save(model: Any, folder: Path, *, example: Any = None) -> None:
         MLflow is not installed in this kernel.
     """
     flavor = flavor_of(model)
-    backend = _mlflow(flavor.name)
+    backend = load_backend(flavor.name)
     python_model = _named_input(model) if inspect.isroutine(model) else model
     with _quiet():
         signature = None if example is None else _signature(model, flavor, example)
@@ -113,7 +113,7 @@ def load(folder: Path) -> Any:
     """
     facts = read_facts(folder)
     known = {flavor.name for flavor in _BY_MODULE.values()}
-    backend = _mlflow(facts.flavor if facts.flavor in known else "pyfunc")
+    backend = load_backend(facts.flavor if facts.flavor in known else "pyfunc")
     with _quiet():
         return backend.load_model(str(folder))
 
@@ -148,7 +148,8 @@ def requirements_of(model: Any, example: Any = None) -> list[str]:
     return pinned
 
 
-def _mlflow(flavor: str) -> Any:
+def load_backend(flavor: str) -> Any:
+    """Import MLflow's module of a flavour, or say what to install."""
     try:
         return importlib.import_module(f"mlflow.{flavor}")
     except ModuleNotFoundError as error:
