@@ -66,7 +66,7 @@ def fit_label_model(
     -----
     ``"auto"`` takes Dawid-Skene where several classes of every function can be checked against each other, and for
     people; the majority where a function knows one class only (its accuracy can't be told from the class's share),
-    and whenever Dawid-Skene collapses.
+    where voters gave fewer votes than a confusion matrix has cells, and whenever Dawid-Skene collapses.
 
     Examples
     --------
@@ -119,6 +119,12 @@ def _choose(
             return majority(
                 f"chosen because {len(one_sided)} functions vote for one class only ({shown}): "
                 "how often they are right can't be told from votes alone"
+            )
+        per_voter, cells = votes.n_votes / votes.shape[1], votes.n_classes**2
+        if per_voter < cells:
+            return majority(
+                f"chosen because a voter gave {per_voter:.1f} votes on average, "
+                f"too few for the {cells} cells of a confusion matrix"
             )
         reason = "chosen because every voter takes several classes, so their agreement tells how reliable each is"
     model = DawidSkene(votes, symbol=symbol, class_prior=prior, gold=gold, reason=reason)

@@ -48,6 +48,8 @@ def test_majority_on_youtube():
     covered = (votes >= 0).any(axis=1)
     model = fit_label_model(votes, method="majority")
     assert expected_accuracy(model, votes[covered], gold[covered]) == pytest.approx(0.8405, abs=0.0005)
+    model = fit_label_model(votes, method="dawid_skene")
+    assert expected_accuracy(model, votes[covered], gold[covered]) == pytest.approx(0.871, abs=0.001)
     votes, gold = youtube("train")
     covered = (votes >= 0).any(axis=1)
     assert expected_accuracy(fit_label_model(votes, method="majority"), votes[covered], gold[covered]) == pytest.approx(
@@ -83,3 +85,5 @@ def test_crowds(name, majority, dawid_skene):
     )
     model = fit_label_model(votes, method="dawid_skene")
     assert expected_accuracy(model, votes, gold) == pytest.approx(dawid_skene, abs=0.003)
+    chosen = fit_label_model(votes)
+    assert chosen.method == ("majority" if name == "weather_sentiment" else "dawid_skene")

@@ -175,9 +175,7 @@ class TestVotes:
     def test_two_tabs_voting_at_once_lose_nothing(self, service, task):
         def tab(number):
             for _ in range(10):
-                vote(
-                    service, task, **dict.fromkeys(KEYS if number % 2 else KEYS[::-1], ("ham", "spam")[number % 2])
-                )
+                vote(service, task, **dict.fromkeys(KEYS if number % 2 else KEYS[::-1], ("ham", "spam")[number % 2]))
 
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(tab, range(4)))

@@ -43,6 +43,13 @@ def test_auto_falls_back_out_loud_when_dawid_skene_collapses():
     assert "COLLAPSED: class 0" in str(model.report)
 
 
+def test_auto_takes_the_majority_where_each_voter_said_little():
+    votes = VoteMatrix.from_triples([0, 0, 1, 1], ["ana", "bo", "cy", "dee"], [0, 0, 1, 1])
+    model = fit_label_model(votes)
+    assert model.method == "majority"
+    assert "a voter gave 1.0 votes on average, too few for the 4 cells" in str(model.report)
+
+
 def test_gold_chooses_where_there_is_enough():
     truth, dense = two_sided()
     gold = np.full(len(truth), -1)
