@@ -36,7 +36,8 @@ class DatasetHandle:
 
     def frame(self) -> pd.DataFrame:
         """Download the rows."""
-        return self._table.to_pandas()
+        frame: pd.DataFrame = self._table.to_pandas()
+        return frame
 
     @cached_property
     def keys(self) -> tuple[str, ...]:

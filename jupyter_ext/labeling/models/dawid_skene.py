@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from scipy.special import logsumexp, softmax
 
 from jupyter_ext.labeling.models.base import FitReport, LabelModel
 from jupyter_ext.labeling.models.majority import majority_balance, vote_shares
@@ -79,9 +78,7 @@ class DawidSkene(LabelModel):
             n_iterations += 1
             _clamp(q, known)
             self._maximise(onehot, weight[:, None] * q, class_prior, smoothing)
-            log_joint = onehot @ self._log_theta + self._log_base
-            evidence = logsumexp(log_joint, axis=1)
-            q = np.exp(log_joint - evidence[:, None])
+            q, evidence = _normalised(onehot @ self._log_theta + self._log_base)
             likelihood = float(weight @ evidence) / weight.sum()
             converged = abs(likelihood - previous) < tolerance
             previous = likelihood
@@ -146,8 +143,7 @@ class DawidSkene(LabelModel):
         )
 
     def _pattern_proba(self, rows: sparse.csr_array) -> FloatArray:
-        proba: FloatArray = softmax(self._onehot(rows) @ self._log_theta + self._log_base, axis=1)
-        return proba
+        return _normalised(self._onehot(rows) @ self._log_theta + self._log_base)[0]
 
     def _weights(self, row: sparse.csr_array, first: int, second: int) -> list[tuple[str, int, float]]:
         votes = {int(j): int(vote) - 1 for j, vote in zip(row.indices, row.data, strict=True)}
@@ -173,6 +169,17 @@ def _cells(rows: sparse.csr_array, n_classes: int) -> tuple[IntArray, Any]:
         return np.where(occurring[place] == pairs, place, -1)
 
     return occurring, cell_of
+
+
+def _normalised(log_joint: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return ``softmax`` and ``logsumexp`` of each row, by class: few classes make short, slow rows."""
+    by_class = np.ascontiguousarray(log_joint.T)
+    top = by_class.max(axis=0)
+    by_class -= top
+    np.exp(by_class, out=by_class)
+    total = by_class.sum(axis=0)
+    by_class /= total
+    return np.ascontiguousarray(by_class.T), top + np.log(total)
 
 
 def _gold_of_patterns(gold: IntArray | None, inverse: IntArray, n_patterns: int) -> IntArray:
