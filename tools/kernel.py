@@ -18,7 +18,10 @@ from nbformat import NotebookNode
 
 from jupyter_ext.hub import HubSession
 
-_IDLE_SECONDS = 5.0
+#: The server answers once the kernel has; a busy machine takes its time to start one.
+_START_SECONDS = 120.0
+#: How often to look at the clock while the kernel says nothing.
+_LISTEN_SECONDS = 5.0
 
 
 class CellFailed(Exception):
@@ -59,9 +62,10 @@ class RemoteKernel:
         self._socket = websocket.create_connection(
             f"{address}/api/kernels/{kernel_id}/channels?session_id={self._client_id}",
             header=[f"Authorization: token {session.token}"],
-            timeout=_IDLE_SECONDS,
+            timeout=_START_SECONDS,
             http_no_proxy=["*"],
         )
+        self._socket.settimeout(_LISTEN_SECONDS)
 
     def execute(self, code: str, timeout: float) -> Iterator[dict[str, Any]]:
         """Run code and yield every message of the output channel until the kernel has answered and is idle.

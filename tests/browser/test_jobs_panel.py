@@ -51,7 +51,8 @@ class Lab:
     def show_jobs(self) -> None:
         """Open the panel by the command palette."""
         self.page.keyboard.press("Control+Shift+C")
-        self.page.locator(".lm-CommandPalette-input").fill("Show Jobs")
+        self.page.locator(".lm-CommandPalette-input:focus").wait_for()
+        self.page.keyboard.type("Show Jobs")
         self.page.locator(".lm-CommandPalette-item", has_text="Show Jobs").first.wait_for()
         self.page.keyboard.press("Enter")
         expect(self.panel).to_be_visible()
@@ -70,7 +71,7 @@ Open = Callable[..., Lab]
 
 
 @pytest.fixture
-def lab(browser: Browser, hub: LocalHub) -> Iterator[Open]:
+def sign_in(browser: Browser, hub: LocalHub) -> Iterator[Open]:
     """Sign a user in through the hub's form and open their JupyterLab with a theme."""
     contexts: list[BrowserContext] = []
 
@@ -93,6 +94,7 @@ def lab(browser: Browser, hub: LocalHub) -> Iterator[Open]:
         page.goto(f"{session.server_url}/lab?reset")
         page.locator("#jp-main-dock-panel").wait_for()
         page.locator("#jupyterlab-splash").wait_for(state="detached")
+        page.locator(".jp-Launcher").wait_for()
         return Lab(page)
 
     yield open_lab
@@ -101,8 +103,8 @@ def lab(browser: Browser, hub: LocalHub) -> Iterator[Open]:
 
 
 @pytest.mark.ray
-def test_a_job_appears_runs_and_is_cancelled_by_keyboard_alone(session: HubSession, lab: Open) -> None:
-    opened = lab(session)
+def test_a_job_appears_runs_and_is_cancelled_by_keyboard_alone(session: HubSession, sign_in: Open) -> None:
+    opened = sign_in(session)
     opened.show_jobs()
     expect(opened.panel.get_by_text("No jobs yet")).to_be_visible()
 
@@ -135,8 +137,8 @@ def test_a_job_appears_runs_and_is_cancelled_by_keyboard_alone(session: HubSessi
 
 
 @pytest.mark.ray
-def test_the_panel_listens_and_does_not_ask_while_nothing_happens(session: HubSession, lab: Open) -> None:
-    opened = lab(session)
+def test_the_panel_listens_and_does_not_ask_while_nothing_happens(session: HubSession, sign_in: Open) -> None:
+    opened = sign_in(session)
     opened.show_jobs()
     expect(opened.panel.get_by_role("search")).to_be_visible()
     opened.page.wait_for_timeout(2 * SECOND)
@@ -147,10 +149,10 @@ def test_the_panel_listens_and_does_not_ask_while_nothing_happens(session: HubSe
 
 
 @pytest.mark.ray
-def test_the_panel_is_dark_in_a_dark_theme(session: HubSession, lab: Open) -> None:
+def test_the_panel_is_dark_in_a_dark_theme(session: HubSession, sign_in: Open) -> None:
     job_id = hubs.submit(session, "hello", "print('hello from Ray')")
     hubs.wait_for(lambda: hubs.job(session, job_id)["state"] == "succeeded", 120, "the job's success")
-    opened = lab(session, theme="JupyterLab Dark")
+    opened = sign_in(session, theme="JupyterLab Dark")
     opened.show_jobs()
     row = opened.row("hello")
     expect(row.get_by_text("Succeeded")).to_be_visible()
@@ -172,7 +174,7 @@ def test_the_panel_is_dark_in_a_dark_theme(session: HubSession, lab: Open) -> No
     assert opened.errors == []
 
 
-def test_a_server_without_the_extension_gives_one_clear_message(hub: LocalHub, lab: Open) -> None:
+def test_a_server_without_the_extension_gives_one_clear_message(hub: LocalHub, sign_in: Open) -> None:
     configuration = user_folder(hub.settings.home, "ben") / ".jupyter"
     configuration.mkdir(parents=True)
     (configuration / "jupyter_server_config.json").write_text(
@@ -180,7 +182,7 @@ def test_a_server_without_the_extension_gives_one_clear_message(hub: LocalHub, l
     )
     with HubSession(hub.url, "ben", hub.settings.password) as ben:
         list(ben.start_server())
-        opened = lab(ben)
+        opened = sign_in(ben)
         opened.show_jobs()
         alert = opened.panel.get_by_role("alert")
         expect(alert).to_have_count(1)
