@@ -16,7 +16,7 @@ from jupyter_ext.client import _job_views as views
 from jupyter_ext.client._transport import segment
 from jupyter_ext.errors import Invalid, JupyterExtError, NotFound
 from jupyter_ext.jobs import values
-from jupyter_ext.jobs.values import Checkpoint, JobDetail, JobEvent, JobSpec, JobState, LogChunk, Progress, Resources
+from jupyter_ext.jobs.values import Checkpoint, JobDetail, JobEvent, JobSpec, JobState, LogChunk, Progress
 
 if TYPE_CHECKING:
     from jupyter_ext.client import Client
@@ -246,7 +246,7 @@ class Jobs:
             "source": source,
             "inputs": self._client.transport.upload(pickle_all(send)) if send else None,
             "fetch": tuple(fetch),
-            "resources": Resources(cpus=cpus, gpus=gpus, memory_bytes=parse_memory(memory)),
+            "resources": {"cpus": cpus, "gpus": gpus, "memory_bytes": parse_memory(memory)},
             "retries": retries,
             "timeout_s": timeout,
             "idempotency_key": key,

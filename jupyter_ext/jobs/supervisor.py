@@ -258,31 +258,38 @@ class Supervisor(LoggingConfigurable):
         return "Starting your Ray cluster; this takes some seconds."
 
     def _sweep(self) -> None:
-        """Delete Ray's records of ended attempts: they are in our tables now, and Ray's dashboard slows with each."""
+        """Delete Ray's records of ended attempts: they are in our tables now, and Ray's dashboard slows with each.
+
+        Not at once: Ray's own watcher of a job, when the record goes before it has looked, writes a new one that says
+        FAILED. And a record counts as deleted only when Ray no longer knows it.
+        """
         job, attempt = tables.job, tables.attempt
+        settled = now() - timedelta(seconds=self.stop_grace_s)
         statement = (
             sa.select(attempt, job.c.owner)
             .join(job, job.c.id == attempt.c.job_id)
-            .where(attempt.c.in_ray.is_(True), attempt.c.ended_at.is_not(None))
+            .where(attempt.c.in_ray.is_(True), attempt.c.ended_at < settled)
             .limit(_SWEEP)
         )
         with self._store.read() as tx:
             rows = tx.all(statement)
+        gone = []
         for row in rows:
             connection = self._service.clusters.connection(row["owner"])
-            if connection is not None and connection.incarnation == row["incarnation"]:
-                info = connection.jobs.get(row["submission_id"])
-                if info is not None and not info.ended:
-                    # Its outcome is in, so what still runs there is only in the way of others.
-                    if now() - row["ended_at"] > timedelta(seconds=self.stop_grace_s):
-                        connection.jobs.stop(row["submission_id"])
-                    continue
-                if info is not None:
-                    connection.jobs.delete(row["submission_id"])
+            if connection is None or connection.incarnation != row["incarnation"]:
+                gone.append(row["submission_id"])
+                continue
+            info = connection.jobs.get(row["submission_id"])
+            if info is None:
+                gone.append(row["submission_id"])
+            elif info.ended:
+                connection.jobs.delete(row["submission_id"])
+            else:
+                # Its outcome is in, so what still runs there is only in the way of others.
+                connection.jobs.stop(row["submission_id"])
+        if gone:
             with self._store.write() as tx:
-                tx.execute(
-                    sa.update(attempt).where(attempt.c.submission_id == row["submission_id"]).values(in_ray=False)
-                )
+                tx.execute(sa.update(attempt).where(attempt.c.submission_id.in_(gone)).values(in_ray=False))
 
 
 def _demand(row: Row) -> dict[str, float]:

@@ -72,9 +72,9 @@ class Shop:
     def driver(self, job_id: str) -> psutil.Process:
         """The process of a job's runner."""
         for process in psutil.process_iter(["cmdline", "environ"]):
-            if "jupyter_ext.jobs.runner" in (process.info["cmdline"] or []):
-                if job_id in (process.info["environ"] or {}).get("JUPYTER_EXT_JOB", ""):
-                    return process
+            runs = "jupyter_ext.jobs.runner" in (process.info["cmdline"] or [])
+            if runs and job_id in (process.info["environ"] or {}).get("JUPYTER_EXT_JOB", ""):
+                return process
         raise AssertionError(f"no process runs {job_id}")
 
 

@@ -63,6 +63,7 @@ def test_records_in_ray_are_deleted_after_the_end(driver: Any, clusters: Any) ->
         driver.round()
         time.sleep(0.1)
     assert clusters.jobs.deleted == [f"{job_id}-a1"]
+    assert driver.jobs.get(job_id, owner=OWNER).state is JobState.SUCCEEDED
 
 
 def test_failure_tells_line_and_traceback(driver: Any) -> None:
