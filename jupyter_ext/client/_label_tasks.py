@@ -47,7 +47,7 @@ class TaskHandle:
         self.id = value.id
         self.name = value.name
         #: The possible answers, in the order of their numbers.
-        self.classes = value.classes
+        self.classes: Sequence[str] = value.classes
         #: How functions failed when they were last run here, by name; see `LFApplier.errors`.
         self.errors: dict[str, Any] = {}
         #: Seconds that functions took when they were last run here, by name. What was stored already is not in it.
