@@ -45,7 +45,7 @@ lint: set-up $(NODE_MODULES)
 
 types: set-up
 	mypy
-	mypy tools hub_config benchmarks
+	mypy tools
 
 contracts: set-up
 	lint-imports
