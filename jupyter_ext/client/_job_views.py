@@ -18,20 +18,21 @@ _COLOURS = {
     JobState.QUEUED: "#757575",
 }
 _RUNNING_COLOUR = "#1565c0"
+_SAID_ELSEWHERE = ("[progress] ", "[checkpoint] saved ")
 _MAX_LINES = 200
 _MAX_LINE = 400
 _MAX_TAIL = 20_000
 
 
 def tail(log: str, lines: int = _MAX_LINES) -> str:
-    """Return the last lines of a log as the card shows them: without progress lines, which the bar shows.
+    """Return the last lines of a log as the card shows them: without those that say what the card says anyway.
 
     Examples
     --------
     >>> tail("one\\n[progress] 1/2\\ntwo\\n", 5)
     'one\\ntwo'
     """
-    shown = [line[:_MAX_LINE] for line in log.splitlines() if not line.startswith("[progress] ")]
+    shown = [line[:_MAX_LINE] for line in log.splitlines() if not line.startswith(_SAID_ELSEWHERE)]
     return "\n".join(shown[-lines:])[-_MAX_TAIL:]
 
 
@@ -56,9 +57,10 @@ def card(job: JobDetail, log: str = "") -> str:
     message = f"<div style='margin-top:2px'>{escape(job.message)}</div>" if job.message not in ("", "Done.") else ""
     shown = tail(log)
     box = (
-        "<pre style='margin:6px 0 0;padding:6px 8px;max-height:16em;overflow:auto;font-size:90%;"
-        "border:1px solid rgba(128,128,128,.35);border-radius:3px;background:rgba(128,128,128,.08)'>"
-        f"{escape(shown)}</pre>"
+        # Reversed, so that a long log shows its end without a script that scrolls.
+        "<div style='margin-top:6px;padding:6px 8px;max-height:16em;overflow:auto;display:flex;"
+        "flex-direction:column-reverse;border:1px solid rgba(128,128,128,.35);border-radius:3px;"
+        f"background:rgba(128,128,128,.08)'><pre style='margin:0;font-size:90%'>{escape(shown)}</pre></div>"
         if shown
         else ""
     )
