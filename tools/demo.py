@@ -27,7 +27,6 @@ from jupyter_ext.hub import HubSession, LaptopSettings, LocalHub, user_folder
 from jupyter_ext.hub.process import tail
 
 ROOT = Path(__file__).resolve().parent.parent
-BUILD = ROOT / "build"
 USER = "ada"
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 # The page is read offline too: what nbconvert would load from the network is left out.
@@ -67,12 +66,13 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="leave the hub running and print how to sign in")
     parser.add_argument("--notebook", type=Path, default=ROOT / "examples" / "quickstart.ipynb")
     parser.add_argument("--timeout", type=float, default=300, help="seconds that one cell may take")
+    parser.add_argument("--build", type=Path, default=ROOT / "build", help="where the hub's state and the results go")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     adopt_orphans()
 
     steps = Steps()
-    home = BUILD / ("lab" if options.keep else "demo")
+    home = options.build.absolute() / ("lab" if options.keep else "demo")
     if not options.keep:
         shutil.rmtree(home, ignore_errors=True)
     settings = LaptopSettings(
@@ -116,7 +116,7 @@ def run(steps: Steps, hub: LocalHub, options: argparse.Namespace) -> None:
             with steps.step(f"Run {options.notebook.name} in a kernel of that server", server_log):
                 execute(steps, session, options.notebook.name, notebook, options.timeout)
         finally:
-            save(steps, notebook, options.notebook.stem)
+            save(steps, notebook, options.build / options.notebook.stem)
         with steps.step("Read the results back from the workspace", server_log):
             rows = results(session)
         with steps.step(f"Stop {USER}'s server", server_log):
@@ -143,18 +143,17 @@ def upload(session: HubSession, path: str, notebook: NotebookNode) -> None:
     session.request("PUT", f"/api/contents/{path}", json=content).raise_for_status()
 
 
-def save(steps: Steps, notebook: NotebookNode, name: str) -> None:
+def save(steps: Steps, notebook: NotebookNode, path: Path) -> None:
     """Write the executed notebook and a page of it that needs no network and no kernel."""
-    BUILD.mkdir(exist_ok=True)
-    nbformat.write(notebook, BUILD / f"{name}.ipynb")
+    nbformat.write(notebook, path.with_suffix(".ipynb"))
     static = nbformat.from_dict(notebook)
     for cell in static.cells:
         for output in cell.get("outputs", []):
             if len(output.get("data", {})) > 1:
                 output["data"].pop(_WIDGET, None)
     page, _ = HTMLExporter(raw_template=_OFFLINE).from_notebook_node(static)
-    (BUILD / f"{name}.html").write_text(page)
-    steps.say(f"Saved build/{name}.ipynb and build/{name}.html")
+    path.with_suffix(".html").write_text(page)
+    steps.say(f"Saved {path.with_suffix('.ipynb')} and {path.with_suffix('.html').name}")
 
 
 def keep(steps: Steps, hub: LocalHub, options: argparse.Namespace) -> None:

@@ -169,6 +169,7 @@ def _configure_spawner(c: Any, home: Path) -> None:
         *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
     ]
     c.Spawner.default_url = "/lab"
-    c.Spawner.http_timeout = 60
+    c.Spawner.start_timeout = 120
+    c.Spawner.http_timeout = 120
     # Time for the extension to end its children (a Ray head, the MLflow worker) before the hub kills the server.
     c.LocalProcessSpawner.interrupt_timeout = 30

@@ -51,7 +51,7 @@ class LocalHub:
         """The public address, without a trailing slash."""
         return f"http://127.0.0.1:{self.settings.port}"
 
-    def start(self, timeout: float = 60) -> None:
+    def start(self, timeout: float = 120) -> None:
         """Start the hub and wait until it answers.
 
         Raises

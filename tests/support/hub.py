@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import time
@@ -64,3 +65,8 @@ def wait_for(ready: Callable[[], bool], timeout: float, what: str) -> None:
     while not ready():
         assert time.monotonic() < deadline, f"{what} did not come within {timeout:.0f} s"
         time.sleep(0.25)
+
+
+def environment() -> dict[str, str]:
+    """Return the environment in which ``tools/demo.py`` finds the hub's proxy."""
+    return {**os.environ, "JUPYTER_EXT_HUB_PROXY": proxy()}
