@@ -34,6 +34,8 @@ export const STATE_ICONS: Readonly<Record<JobState, LabIcon>> = {
   cancelled: icon('cancelled', `${CIRCLE}<path d="M3.75 12.25l8.5-8.5"/>`)
 };
 
+export const backIcon = icon('back', '<path d="M10 3.5 5.5 8l4.5 4.5"/>');
+
 /** The panel's own icon: tasks, one of them done. Its class takes the colours of the side bar. */
 export const jobsIcon = new LabIcon({
   name: 'jupyter-ext:jobs',

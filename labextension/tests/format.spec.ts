@@ -70,7 +70,6 @@ it('tells an attempt in a sentence', () => {
     message: ''
   };
   expect(attemptSentence(attempt, trans)).toBe('Went on from the checkpoint of step 7, ran for 1 min 30 s.');
-  expect(attemptSentence({ ...attempt, resumed_step: null, started_at: null }, trans)).toBe(
-    'Began from nothing, not started yet.'
-  );
+  expect(attemptSentence({ ...attempt, resumed_step: null }, trans)).toBe('Began from nothing, ran for 1 min 30 s.');
+  expect(attemptSentence({ ...attempt, started_at: null }, trans)).toBe('Not started yet.');
 });

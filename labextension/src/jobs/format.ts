@@ -96,16 +96,16 @@ export function rowLabel(job: Job, trans: TranslationBundle): string {
 
 /** What became of an attempt, in a sentence or two. */
 export function attemptSentence(attempt: Attempt, trans: TranslationBundle): string {
+  if (!attempt.started_at) {
+    return trans.__('Not started yet.');
+  }
   const began =
     attempt.resumed_step === null
       ? trans.__('Began from nothing')
       : trans.__('Went on from the checkpoint of step %1', attempt.resumed_step);
-  const took =
-    attempt.started_at && attempt.ended_at
-      ? trans.__('ran for %1', duration(Date.parse(attempt.ended_at) - Date.parse(attempt.started_at), trans))
-      : attempt.started_at
-        ? trans.__('started %1', age(attempt.started_at))
-        : trans.__('not started yet');
+  const took = attempt.ended_at
+    ? trans.__('ran for %1', duration(Date.parse(attempt.ended_at) - Date.parse(attempt.started_at), trans))
+    : trans.__('started %1', age(attempt.started_at));
   return trans.__('%1, %2.', began, took);
 }
 

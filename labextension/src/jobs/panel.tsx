@@ -97,8 +97,12 @@ export class JobsPanel extends ReactWidget {
   }
 
   protected override onActivateRequest(_: Message): void {
-    const target = this.node.querySelector<HTMLElement>('.jpx-Detail h2, [role="option"][tabindex="0"], input');
-    (target ?? this.node).focus();
+    const { node } = this;
+    const target =
+      node.querySelector<HTMLElement>('.jpx-Detail h2') ??
+      node.querySelector<HTMLElement>('[role="option"][tabindex="0"]') ??
+      node.querySelector<HTMLElement>('input');
+    target?.focus();
   }
 
   private _announce(_: JobsModel, { job }: StateChange): void {

@@ -1,7 +1,7 @@
-import { caretLeftIcon, copyIcon, stopIcon } from '@jupyterlab/ui-components';
+import { copyIcon, stopIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
 import { type Checkpoint, isFinal, type Job, type JobDetail, type Transition } from '../../api/jobs';
-import { STATE_ICONS } from '../../icons';
+import { backIcon, STATE_ICONS } from '../../icons';
 import type { DetailModel } from '../detail';
 import {
   age,
@@ -43,7 +43,7 @@ export function Detail({ model, onBack, onCancel, onCopyId, onSaveLog }: DetailP
   return (
     <div className="jpx-Detail" onKeyDown={onKeyDown}>
       <div className="jpx-Detail-head">
-        <IconButton icon={caretLeftIcon} label={trans.__('Back to the list of jobs')} onClick={onBack} />
+        <IconButton icon={backIcon} label={trans.__('Back to the list of jobs')} onClick={onBack} />
         <h2 ref={heading} tabIndex={-1} title={job?.name}>
           {job?.name ?? trans.__('Job')}
         </h2>
@@ -116,9 +116,11 @@ function Summary({ job }: { job: Job }): React.ReactElement {
         )}
         <dt>{trans.__('Attempt')}</dt>
         <dd>
-          {job.retries
-            ? trans._n('%2, with %1 retry allowed', '%2, with %1 retries allowed', job.retries, job.attempt)
-            : job.attempt}
+          {!job.attempt
+            ? trans.__('none yet')
+            : job.retries
+              ? trans._n('%2, with %1 retry allowed', '%2, with %1 retries allowed', job.retries, job.attempt)
+              : job.attempt}
         </dd>
         <dt>{trans.__('Asks for')}</dt>
         <dd>{resourcesLabel(job, trans)}</dd>

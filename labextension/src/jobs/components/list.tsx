@@ -82,7 +82,9 @@ function ListBox(props: JobListProps & { readonly jobs: readonly Job[] }): React
   });
 
   const onKeyDown = (event: React.KeyboardEvent): void => {
-    const at = jobs.findIndex(job => job.id === current);
+    // The row that has the focus, not the current one: quick keys come before the panel is drawn again.
+    const id = (event.target as HTMLElement).dataset['jobId'];
+    const at = jobs.findIndex(job => job.id === id);
     const steps: Record<string, number> = {
       ArrowDown: at + 1,
       ArrowUp: at - 1,
@@ -92,15 +94,15 @@ function ListBox(props: JobListProps & { readonly jobs: readonly Job[] }): React
       PageUp: at - PAGE_ROWS
     };
     const to = steps[event.key];
-    if (event.altKey || event.ctrlKey || event.metaKey || current === null) {
+    if (event.altKey || event.ctrlKey || event.metaKey || !id || at < 0) {
       return;
     }
     if (to !== undefined) {
       focus(jobs[Math.min(jobs.length - 1, Math.max(0, to))]?.id);
     } else if (event.key === 'Enter' || event.key === ' ') {
-      onOpen(current);
+      onOpen(id);
     } else if (event.key === 'Delete') {
-      onCancel(current);
+      onCancel(id);
     } else {
       return;
     }
