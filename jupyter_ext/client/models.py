@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import uuid
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +45,7 @@ class Models:
         self._client = client
         self._transport = client.transport
         self._folders: dict[tuple[str, int], Path] = {}
-        self._cache: tempfile.TemporaryDirectory[str] | None = None
+        self._cache: Path | None = None
 
     def register(
         self,
@@ -168,8 +170,9 @@ class Models:
         key = (name, version)
         if key not in self._folders:
             if self._cache is None:
-                self._cache = tempfile.TemporaryDirectory(prefix="jupyter-ext-models-", ignore_cleanup_errors=True)
-            folder = Path(tempfile.mkdtemp(dir=self._cache.name))
+                self._cache = Path(tempfile.mkdtemp(prefix="jupyter-ext-models-"))
+                weakref.finalize(self, shutil.rmtree, self._cache, ignore_errors=True)
+            folder = Path(tempfile.mkdtemp(dir=self._cache))
             zipped = folder / "model.zip"
             zipped.write_bytes(self._transport.download(f"{_path(name, version)}/archive"))
             archive.unpack(zipped, folder / "model", max_bytes=_MAX_UNPACKED)

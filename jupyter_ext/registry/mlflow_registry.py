@@ -77,7 +77,7 @@ class MlflowRegistry:
     # -- versions ----------------------------------------------------------------------------------------------------
 
     def list_versions(self, name: str, limit: int, cursor: str | None) -> dict[str, Any]:
-        """Return a page of a model's versions, newest first: three calls, whatever the number of versions."""
+        """Return a page of a model's versions, newest first: four calls, whatever the number of versions."""
         model = self._model(name)
         found = self._client.search_model_versions(
             filter_string=f"name = {_quoted(name)}",
@@ -85,12 +85,12 @@ class MlflowRegistry:
             order_by=["version_number DESC"],
             page_token=_page_token(cursor),
         )
-        return {"items": self._describe(found, model.aliases), "next_cursor": _cursor(found.token)}
+        return {"items": self._describe(name, found, model.aliases), "next_cursor": _cursor(found.token)}
 
     def get_version(self, name: str, ref: str) -> dict[str, Any]:
         """Return a version by its number or its ``@alias``."""
         model = self._model(name)
-        return self._describe([self._version(model, ref)], model.aliases)[0]
+        return self._describe(name, [self._version(model, ref)], model.aliases)[0]
 
     def require_version(self, name: str, version: int) -> None:
         """Raise `NotFound` unless the model has this version."""
@@ -158,7 +158,7 @@ class MlflowRegistry:
         found = self._client.search_model_versions(f"name = {_quoted(name)} AND tags.`{_OURS}request` = '{request}'")
         if not found:
             return None
-        return self._describe(found[:1], self._model(name).aliases)[0]
+        return self._describe(name, found[:1], self._model(name).aliases)[0]
 
     def discard(self, name: str, request: str) -> None:
         """Clear away what a registration left that made no version: files, logged model, run, an empty model."""
@@ -284,9 +284,9 @@ class MlflowRegistry:
             self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
         return str(model.model_id)
 
-    def _describe(self, versions: Iterable[MlflowVersion], aliases: dict[str, str]) -> list[dict[str, Any]]:
+    def _describe(self, name: str, versions: Iterable[MlflowVersion], aliases: dict[str, str]) -> list[dict[str, Any]]:
         versions = list(versions)
-        runs = self._runs_by_id({version.run_id for version in versions if version.run_id})
+        runs = self._runs_by_id(name, {version.run_id for version in versions if version.run_id})
         names: dict[str, list[str]] = {}
         for alias, number in sorted(aliases.items()):
             names.setdefault(str(number), []).append(alias)
@@ -294,14 +294,22 @@ class MlflowRegistry:
             self._version_dict(item, names.get(str(item.version), []), runs.get(item.run_id or "")) for item in versions
         ]
 
-    def _runs_by_id(self, ids: set[str]) -> dict[str, Run]:
+    def _runs_by_id(self, name: str, ids: set[str]) -> dict[str, Run]:
+        """Return runs: those we made lie in the experiment of the model's name, others' may lie anywhere."""
+        experiment = self._client.get_experiment_by_name(name) if ids else None
+        found = {} if experiment is None else self._search_runs([experiment.experiment_id], ids)
+        others = ids - found.keys()
+        if others:
+            everywhere = [item.experiment_id for item in self._client.search_experiments(max_results=1000)]
+            found |= self._search_runs(everywhere, others)
+        return found
+
+    def _search_runs(self, experiments: list[str], ids: set[str]) -> dict[str, Run]:
         found: dict[str, Run] = {}
-        if ids:
-            experiments = [item.experiment_id for item in self._client.search_experiments(max_results=1000)]
-            for some in _batched(sorted(ids), 200):
-                listed = ", ".join(f"'{run_id}'" for run_id in some)
-                for run in self._client.search_runs(experiments, f"attributes.run_id IN ({listed})", max_results=200):
-                    found[run.info.run_id] = run
+        for some in _batched(sorted(ids), 200):
+            listed = ", ".join(f"'{run_id}'" for run_id in some)
+            for run in self._client.search_runs(experiments, f"attributes.run_id IN ({listed})", max_results=200):
+                found[run.info.run_id] = run
         return found
 
     def _version_dict(self, version: MlflowVersion, aliases: list[str], run: Run | None) -> dict[str, Any]:
