@@ -422,6 +422,6 @@ class _CardView(_View):
             return
         self._shown = bundle["text/html"]
         if self._handle is None:
-            self._handle = display(bundle, raw=True, display_id=True)
+            self._handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
         else:
             self._handle.update(bundle, raw=True)

@@ -244,7 +244,9 @@ class Supervisor(LoggingConfigurable):
             error = flying.exception()
             if error is not None:
                 self.log.warning("The Ray cluster of %s did not start: %s", owner, error)
-                message = f"Your Ray cluster did not start, trying again: {error}"[:1000]
+                # What follows the first line is the head's log; it is in ours.
+                said = str(error).partition("\n")[0][:500]
+                message = f"Your Ray cluster did not start, trying again. {said}"
                 self._refused[owner] = (time.monotonic() + _START_AGAIN_S, message)
             flying = None
         until, message = self._refused.get(owner, (0.0, ""))
