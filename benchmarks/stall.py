@@ -1,6 +1,6 @@
 """The longest time the event loop did not come round while jobs, votes and model calls were going on.
 
-The same server without us, under the same heart beat, is measured in the same run: what a busy machine does to any loop.
+The same server without us, under the same heart beat, is measured in the same run: what the machine does to any loop.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def load(shell: InteractiveShell) -> None:
         shell.register_magics(cls)
         for name, complete in cls.completers.items():
             for written in (f"%{name}", f"%%{name}"):
-                shell.set_hook("complete_command", _hook(complete), str_key=written)  # type: ignore[no-untyped-call]
+                shell.set_hook("complete_command", _hook(complete), str_key=written)
 
 
 def unload(shell: InteractiveShell) -> None:
