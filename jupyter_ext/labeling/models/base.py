@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +13,9 @@ import pandas as pd
 from scipy import sparse
 
 from jupyter_ext.errors import Invalid
-from jupyter_ext.labeling.votes import ABSTAIN, FloatArray, IntArray, Patterns, VoteMatrix
+from jupyter_ext.labeling.votes import ABSTAIN, FloatArray, IntArray, VoteMatrix
+
+_CHUNK_CELLS = 4_000_000  # 32 MB of probabilities
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ class LabelModel(ABC):
 
     def predict_proba(self, votes: VoteMatrix | npt.ArrayLike) -> FloatArray:
         """Return the probability of each class for each row, shape (n, k). A row without votes gets the prior."""
-        patterns, _, proba = self._by_pattern(votes)
+        patterns = self._known(votes).patterns()
+        proba = np.concatenate([proba for _, proba in self._by_chunk(patterns.matrix)])
         return proba[patterns.inverse]
 
     def predict(self, votes: VoteMatrix | npt.ArrayLike) -> IntArray:
@@ -80,10 +84,13 @@ class LabelModel(ABC):
 
         A tie goes to the class that :meth:`preference` puts first.
         """
-        patterns, covered, proba = self._by_pattern(votes)
-        tied = proba >= proba.max(axis=1, keepdims=True) - 1e-12
-        best = np.argmax(np.where(tied, self.preference(patterns.matrix), -np.inf), axis=1)
-        return np.where(covered, best, ABSTAIN)[patterns.inverse]
+        patterns = self._known(votes).patterns()
+        best = []
+        for rows, proba in self._by_chunk(patterns.matrix):
+            tied = proba >= proba.max(axis=1, keepdims=True) - 1e-12
+            first = np.argmax(np.where(tied, self.preference(rows), -np.inf), axis=1)
+            best.append(np.where(np.diff(rows.indptr) > 0, first, ABSTAIN))
+        return np.concatenate(best)[patterns.inverse]
 
     def explain(self, votes: VoteMatrix | npt.ArrayLike, i: int) -> pd.DataFrame:
         """Say which voter moved row ``i``, and how much: one line a voter that counts, the strongest first.
@@ -117,13 +124,16 @@ class LabelModel(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self.voters)} voters, {self.n_classes} classes)"
 
-    def _by_pattern(self, votes: VoteMatrix | npt.ArrayLike) -> tuple[Patterns, npt.NDArray[np.bool_], FloatArray]:
-        patterns = self._known(votes).patterns()
-        covered = np.diff(patterns.matrix.indptr) > 0
-        proba = np.tile(self.class_prior_, (len(covered), 1))
-        if covered.any():
-            proba[covered] = self._pattern_proba(sparse.csr_array(patterns.matrix[np.flatnonzero(covered)]))
-        return patterns, covered, proba
+    def _by_chunk(self, rows: sparse.csr_array) -> Iterator[tuple[sparse.csr_array, FloatArray]]:
+        """Give the rows in chunks with their probabilities, so that many classes don't need a large table."""
+        size = max(1, _CHUNK_CELLS // self.n_classes)
+        for start in range(0, max(rows.shape[0], 1), size):
+            chunk = sparse.csr_array(rows[start : start + size])
+            covered = np.flatnonzero(np.diff(chunk.indptr))
+            proba = np.tile(self.class_prior_, (chunk.shape[0], 1))
+            if len(covered):
+                proba[covered] = self._pattern_proba(sparse.csr_array(chunk[covered]))
+            yield chunk, proba
 
     def _known(self, votes: VoteMatrix | npt.ArrayLike) -> VoteMatrix:
         if not isinstance(votes, VoteMatrix):
