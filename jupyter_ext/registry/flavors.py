@@ -87,9 +87,9 @@ def save(model: Any, folder: Path, *, example: Any = None) -> None:
         MLflow is not installed in this kernel.
     """
     flavor = flavor_of(model)
-    backend = load_backend(flavor.name)
     python_model = _named_input(model) if inspect.isroutine(model) else model
     with _quiet():
+        backend = load_backend(flavor.name)
         signature = None if example is None else _signature(model, flavor, example)
         try:
             backend.save_model(
@@ -113,8 +113,8 @@ def load(folder: Path) -> Any:
     """
     facts = read_facts(folder)
     known = {flavor.name for flavor in _BY_MODULE.values()}
-    backend = load_backend(facts.flavor if facts.flavor in known else "pyfunc")
     with _quiet():
+        backend = load_backend(facts.flavor if facts.flavor in known else "pyfunc")
         return backend.load_model(str(folder))
 
 
