@@ -101,7 +101,7 @@ export class JobsPanel extends ReactWidget {
     const target =
       node.querySelector<HTMLElement>('.jpx-Detail h2') ??
       node.querySelector<HTMLElement>('[role="option"][tabindex="0"]') ??
-      node.querySelector<HTMLElement>('input');
+      node.querySelector<HTMLElement>('input, button');
     target?.focus();
   }
 

@@ -53,11 +53,11 @@ export function StateChip({ state }: { state: JobState }): React.ReactElement {
   );
 }
 
-/** How far a job is; nothing where it cannot be told. */
+/** How far a live job is; nothing where it cannot be told. */
 export function ProgressBar({ job }: { job: Job }): React.ReactElement | null {
   const trans = useTrans();
   const share = fraction(job);
-  if (share === null) {
+  if (share === null || isFinal(job.state)) {
     return null;
   }
   return (
@@ -68,7 +68,6 @@ export function ProgressBar({ job }: { job: Job }): React.ReactElement | null {
       aria-valuemin={0}
       aria-valuemax={100}
       aria-valuenow={Math.round(share * 100)}
-      data-ended={isFinal(job.state) || undefined}
     >
       <span className="jpx-Progress-done" style={{ width: `${share * 100}%` }} />
     </span>

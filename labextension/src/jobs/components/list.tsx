@@ -32,7 +32,7 @@ export function JobList(props: JobListProps): React.ReactElement {
   const unusable = error && (error.extensionMissing || !jobs.length);
   return (
     <div className="jpx-JobList">
-      <Filter model={model} filter={state.filter} name={state.name} />
+      {!error?.extensionMissing && <Filter model={model} filter={state.filter} name={state.name} />}
       {error && <ErrorNotice error={error} onRetry={refresh} />}
       {!unusable && (
         <div className="jpx-JobList-scroll">
@@ -161,7 +161,7 @@ const Row = React.memo(function Row({ job, age, isCurrent, onCurrent, onOpen }: 
       <span className="jpx-JobRow-line">
         <StateChip state={job.state} />
         <ProgressBar job={job} />
-        <span className="jpx-JobRow-step">{progressLabel(job, trans)}</span>
+        <span className="jpx-JobRow-step">{job.state !== 'succeeded' && progressLabel(job, trans)}</span>
         {job.attempt > 1 && <span className="jpx-JobRow-attempt">{trans.__('attempt %1', job.attempt)}</span>}
       </span>
     </li>
