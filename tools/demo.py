@@ -65,7 +65,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave the hub running and print how to sign in")
     parser.add_argument("--notebook", type=Path, default=ROOT / "examples" / "quickstart.ipynb")
-    parser.add_argument("--timeout", type=float, default=300, help="seconds that one cell may take")
+    parser.add_argument("--timeout", type=float, default=600, help="seconds that one cell may take")
     parser.add_argument("--build", type=Path, default=ROOT / "build", help="where the hub's state and the results go")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
