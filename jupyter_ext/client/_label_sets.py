@@ -37,7 +37,7 @@ class LabelSetHandle:
         import pyarrow.parquet as pq
 
         blob = self._client.transport.download(f"blobs/{self.value.blob}")
-        frame = pq.read_table(io.BytesIO(blob)).to_pandas()
+        frame: pd.DataFrame = pq.read_table(io.BytesIO(blob)).to_pandas()
         return frame.rename(columns={f"p_{number}": f"p_{label}" for number, label in enumerate(self.classes)})
 
     def __repr__(self) -> str:

@@ -58,12 +58,16 @@ def forget_client() -> None:
 
 
 def told_plainly(magic: F) -> F:
-    """Turn our errors into a `UsageError`: the notebook shows the sentence, without a traceback through our code."""
+    """Answer ``--help``, and turn our errors into a `UsageError`: the notebook shows the sentence, no traceback."""
 
     @functools.wraps(magic)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(self: ClientMagics, line: str, *cell: str) -> Any:
+        if "--help" in line.split():
+            # IPython's parser for magics knows no --help by itself; `magic_arguments` leaves it on the function.
+            print(getattr(wrapper, "parser").format_help())  # noqa: B009
+            return None
         try:
-            return magic(*args, **kwargs)
+            return magic(self, line, *cell)
         except JupyterExtError as error:
             raise UsageError(error.message) from error
 
