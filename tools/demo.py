@@ -96,8 +96,9 @@ def main() -> int:
     finally:
         # A second Ctrl-C must not leave processes behind.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        stopped = stop(steps, hub)
-    return status or (0 if stopped else 1)
+        nothing_left = stop(steps, hub)
+    # A person's Ray cluster is meant to outlive the hub for a while, but not `make lab`.
+    return status or (0 if nothing_left or options.keep else 1)
 
 
 def run(steps: Steps, hub: LocalHub, options: argparse.Namespace) -> None:
@@ -113,14 +114,17 @@ def run(steps: Steps, hub: LocalHub, options: argparse.Namespace) -> None:
             session.request("GET", "/jupyter-ext/api/v1/status").raise_for_status()
             upload(session, options.notebook.name, notebook)
         try:
-            with steps.step(f"Run {options.notebook.name} in a kernel of that server", server_log):
-                execute(steps, session, options.notebook.name, notebook, options.timeout)
+            try:
+                with steps.step(f"Run {options.notebook.name} in a kernel of that server", server_log):
+                    execute(steps, session, options.notebook.name, notebook, options.timeout)
+            finally:
+                save(steps, notebook, options.build / options.notebook.stem)
+            with steps.step("Read the results back from the workspace", server_log):
+                rows = results(session)
         finally:
-            save(steps, notebook, options.build / options.notebook.stem)
-        with steps.step("Read the results back from the workspace", server_log):
-            rows = results(session)
-        with steps.step(f"Stop {USER}'s server", server_log):
-            session.stop_server()
+            with steps.step(f"Stop {USER}'s Ray cluster and server", server_log):
+                stop_clusters(session)
+                session.stop_server()
     print("\n" + "\n".join(f"  {what:<10}  {found}" for what, found in rows) + "\n", flush=True)
 
 
@@ -135,6 +139,15 @@ def execute(steps: Steps, session: HubSession, path: str, notebook: NotebookNode
                 steps.say(f"  [{cell.number:2d}/{count}] {cell.seconds:5.1f} s  {cell.title}")
         except CellFailed as failure:
             raise CellFailed(f"code cell {done + 1} of {count}\n{failure}") from failure
+
+
+def stop_clusters(session: HubSession) -> None:
+    """Stop the user's Ray clusters: they outlive the server, so that jobs go on while it restarts."""
+    clusters = session.request("GET", "/jupyter-ext/api/v1/clusters")
+    clusters.raise_for_status()
+    for cluster in clusters.json()["items"]:
+        stopped = session.request("POST", f"/jupyter-ext/api/v1/clusters/{cluster['name']}/stop", timeout=120)
+        stopped.raise_for_status()
 
 
 def upload(session: HubSession, path: str, notebook: NotebookNode) -> None:
@@ -177,7 +190,7 @@ def stop(steps: Steps, hub: LocalHub) -> bool:
     if not remaining:
         steps.say("Everything that was started has ended")
         return True
-    print(f"\nFAILED  These processes were left running, and are now ended:\n{describe(remaining)}", file=sys.stderr)
+    print(f"\nThese processes were left running, and are now ended:\n{describe(remaining)}", file=sys.stderr)
     end(remaining)
     return False
 

@@ -36,7 +36,7 @@ def session(hub: LocalHub) -> Iterator[HubSession]:
     with HubSession(hub.url, USER, hub.settings.password) as signed_in:
         hubs.start_server(signed_in)
         yield signed_in
-        signed_in.stop_server()
+        hubs.stop_server(signed_in)
 
 
 class Lab:

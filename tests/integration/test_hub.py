@@ -27,7 +27,7 @@ def odd(hub: LocalHub) -> Iterator[HubSession]:
     with HubSession(hub.url, ODD, hub.settings.password) as session:
         hubs.start_server(session)
         yield session
-        session.stop_server()
+        hubs.stop_server(session)
 
 
 def test_a_wrong_password_is_refused(hub: LocalHub) -> None:

@@ -43,6 +43,14 @@ def start_server(session: HubSession) -> list[tuple[int, str]]:
     return steps
 
 
+def stop_server(session: HubSession) -> None:
+    """Stop the user's Ray clusters, which outlive the server, and the server."""
+    for cluster in session.request("GET", f"{API}/clusters").json()["items"]:
+        stopped = session.request("POST", f"{API}/clusters/{cluster['name']}/stop", timeout=120)
+        assert stopped.status_code == 200, stopped.text
+    session.stop_server()
+
+
 def job(session: HubSession, job_id: str) -> dict[str, Any]:
     """Return a job as the user's server tells it."""
     answer = session.request("GET", f"{API}/jobs/{job_id}")
