@@ -102,7 +102,10 @@ it('offers to cancel what is live only', async () => {
   server.set(ID, { state: 'cancelled' });
   emit('state');
   await settle();
-  expect(screen.getByRole('button', { name: 'Cancel the job…' }).hasAttribute('disabled')).toBe(true);
+  const cancel = screen.getByRole('button', { name: 'Cancel the job…' });
+  expect(cancel.getAttribute('aria-disabled')).toBe('true');
+  fireEvent.click(cancel);
+  expect(did).toEqual(['cancel']);
 });
 
 it('follows the end of the log until the reader scrolls up', async () => {

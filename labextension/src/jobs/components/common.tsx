@@ -82,7 +82,7 @@ interface IconButtonProps {
   readonly disabled?: boolean;
 }
 
-/** A button that shows an icon and says its label. */
+/** A button that shows an icon and says its label. It keeps the focus when it is disabled, so that no key is lost. */
 export function IconButton({ icon, label, onClick, pressed, disabled }: IconButtonProps): React.ReactElement {
   return (
     <button
@@ -91,8 +91,12 @@ export function IconButton({ icon, label, onClick, pressed, disabled }: IconButt
       title={label}
       aria-label={label}
       aria-pressed={pressed}
-      disabled={disabled}
-      onClick={onClick}
+      aria-disabled={disabled}
+      onClick={() => {
+        if (!disabled) {
+          onClick();
+        }
+      }}
     >
       <icon.react tag="span" aria-hidden="true" />
     </button>
