@@ -45,7 +45,7 @@ lint: set-up $(NODE_MODULES)
 
 types: set-up
 	mypy
-	mypy tools
+	mypy tools hub_config benchmarks
 
 contracts: set-up
 	lint-imports
@@ -67,7 +67,7 @@ $(BIN)/uv:
 
 $(REQUIREMENTS): | $(BIN)/uv
 	@echo "Installing Python packages"
-	uv pip install --quiet --requirement constraints.txt
+	uv pip install --quiet --compile-bytecode --requirement constraints.txt
 	@rm -f $(VENV)/.requirements-*
 	@touch $@
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from support import server as servers
+import support.server as servers
 
 from jupyter_ext.client import Client
 from jupyter_ext.values import new_id

@@ -5,5 +5,5 @@ Settings come from the environment; see ``jupyter_ext.hub.LaptopSettings``.
 
 from jupyter_ext.hub import LaptopSettings, configure_laptop
 
-c = get_config()  # noqa: F821  the name is put here by traitlets
+c = get_config()  # type: ignore[name-defined]  # noqa: F821  (traitlets puts the name here)
 configure_laptop(c, LaptopSettings.from_environment())

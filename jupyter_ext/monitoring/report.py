@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 
@@ -93,19 +92,11 @@ class DriftReport:
     def __repr__(self) -> str:
         return f"{self.verdict}\n{self._sorted().head(_SHOWN).to_string(float_format='{:.4g}'.format)}"
 
-    def _repr_html_(self) -> str:
-        table = self._sorted().head(_SHOWN).to_html(na_rep="", float_format="{:.4g}".format, border=0)
-        notes = "".join(f"<li>{html.escape(name)}: {html.escape(note)}</li>" for name, note in self.notes.items())
-        return f"<p>{html.escape(self.verdict)}</p>{table}" + (f"<ul>{notes}</ul>" if notes else "")
+    def _ipython_display_(self) -> None:
+        """Show the interactive view, with a still picture of it for when no kernel runs."""
+        from jupyter_ext.widgets import DriftView
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        """Show the interactive view where widgets are installed, and always the table."""
-        still = {"text/plain": repr(self), "text/html": self._repr_html_()}
-        try:
-            from jupyter_ext.widgets import DriftView
-        except ImportError:
-            return still
-        return DriftView(cast(Any, self))._repr_mimebundle_(include=include, exclude=exclude)
+        DriftView(self)._ipython_display_()
 
     def _sorted(self) -> pd.DataFrame:
         return self.table.sort_values(["q_value"], kind="stable")

@@ -33,17 +33,38 @@ _TESTS = {
 class Report(Protocol):
     """What is shown: `jupyter_ext.monitoring.DriftReport` is one."""
 
-    alpha: float
-    correction: str
-    #: The features that drifted, strongest evidence first.
-    drifted: Sequence[str]
-    n_reference: int
-    n_current: int
-    #: A pandas.DataFrame with the index feature and the columns kind, method, statistic, threshold, q_value, drifted.
-    table: Any
-    histograms: Mapping[str, Mapping[str, Any]]
-    #: What else a reader should know about a feature.
-    notes: Mapping[str, str]
+    # Properties, because a report is never written to.
+    @property
+    def alpha(self) -> float:
+        """The level of the tests."""
+
+    @property
+    def correction(self) -> str:
+        """How false alarms over all features are controlled."""
+
+    @property
+    def drifted(self) -> Sequence[str]:
+        """The features that drifted, strongest evidence first."""
+
+    @property
+    def n_reference(self) -> int:
+        """Rows of the reference."""
+
+    @property
+    def n_current(self) -> int:
+        """Rows that were compared with it."""
+
+    @property
+    def table(self) -> Any:
+        """A pandas.DataFrame with the index feature and kind, method, statistic, threshold, q_value, drifted."""
+
+    @property
+    def histograms(self) -> Mapping[str, Mapping[str, Any]]:
+        """Shares of every feature."""
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """What else a reader should know about a feature."""
 
 
 class DriftView(View):

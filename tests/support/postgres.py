@@ -40,16 +40,19 @@ class Postgres:
         assert where is not None
         self.folder, self.port = folder, free_port()
         # PostgreSQL refuses to run as root: Debian's package brings a user for it.
-        self._as: list[str] = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-        if self._as:
+        self._as: list[str] = []
+        if os.geteuid() == 0:
+            self._as = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
             shutil.chown(folder, "postgres", "postgres")
         data = folder / "data"
         self._run(
             str(where / "initdb"), "-D", str(data), "-U", "test", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"
         )
         options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories={folder} -c fsync=off"
+        # It ends with us, also when a test run is killed.
+        bound = [*(self._as or ["setpriv"]), "--pdeathsig=INT"] if shutil.which("setpriv") else self._as
         self.process = subprocess.Popen(
-            [*self._as, str(where / "postgres"), "-D", str(data), *options.split()],
+            [*bound, str(where / "postgres"), "-D", str(data), *options.split()],
             stdout=subprocess.DEVNULL,
             stderr=(folder / "postgres.log").open("wb") if not self._as else subprocess.DEVNULL,
             start_new_session=True,

@@ -26,8 +26,6 @@ from jupyter_ext.errors import Unavailable
 from jupyter_ext.values import new_id
 
 _HEAD = "head.json"
-#: Modules that come before slow ones of the same name, see there.
-_QUICK = Path(__file__).parents[1] / "quick"
 #: A Unix socket's path has at most 103 characters (macOS; Linux 107). Ray puts up to 74 behind its folder:
 #: ``/session_2026-11-20_23-22-06_786482_1234567/sockets/dash_PlatformEventsHead``.
 _LONGEST_SCRATCH = 103 - 74
@@ -228,7 +226,6 @@ class LocalBackend(ClusterBackend):
             "node-ip-address": "127.0.0.1",
             "dashboard-host": "127.0.0.1",
             "include-dashboard": "true",
-            "include-log-monitor": "false",
             "num-cpus": self.num_cpus,
             "memory": self.memory,
             "object-store-memory": self.object_store_memory,
@@ -245,12 +242,10 @@ class LocalBackend(ClusterBackend):
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(_KEPT_BACK)}
         # A job's `python` is the one that runs this server, also when its environment is not activated.
         programs = [str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)]
-        modules = [str(_QUICK), *filter(None, [inherited.get("PYTHONPATH")])]
         return {
             **inherited,
             **_RAY_ENVIRONMENT,
             "PATH": os.pathsep.join(programs),
-            "PYTHONPATH": os.pathsep.join(modules),
             "RAY_AUTH_TOKEN": head.token,
             "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(self.stop_grace / 2),
             "DASHBOARD_METRIC_PORT": str(free_ports(1)[0]),

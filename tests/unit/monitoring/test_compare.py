@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
 from scipy import stats
 
 from jupyter_ext.errors import Invalid
@@ -256,10 +258,16 @@ def test_a_report_is_plain_json_and_what_the_api_takes() -> None:
 
 
 def test_a_notebook_shows_the_view_and_a_table_that_stays() -> None:
-    bundle = drift(frame(100, 1), frame(100, 2))._repr_mimebundle_()
-    data = bundle[0] if isinstance(bundle, tuple) else bundle
-    assert "application/vnd.jupyter.widget-view+json" in data
-    assert "steady" in data["text/html"]
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance()
+    shell.history_manager.enabled = False
+    with capture_output() as captured:
+        drift(frame(100, 1), frame(100, 2))._ipython_display_()
+    shell.history_manager.end_session()
+    InteractiveShell.clear_instance()
+    still, live = (output.data for output in captured.outputs)
+    assert "application/vnd.jupyter.widget-view+json" in live
+    assert "steady" in still["text/html"]
 
 
 def test_the_published_answers_on_the_car_loan_data() -> None:
