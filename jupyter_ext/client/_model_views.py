@@ -113,7 +113,7 @@ def text_table(rows: Sequence[Any], columns: Sequence[Column], empty: str) -> st
     )
 
 
-def version_card(version: ModelVersion) -> str:
+def version_card(version: ModelVersion, lineage: Lineage) -> str:
     """Return a version as a card: name, aliases, facts, origins in a sentence, signature."""
     chips = "".join(f'<span style="{_CHIP}">@{escape(alias)}</span>' for alias in version.aliases)
     saved = f" as {version.serialization_format}" if version.serialization_format else ""
@@ -126,21 +126,19 @@ def version_card(version: ModelVersion) -> str:
         f'<div style="font-size:1.15em"><b>{escape(version.name)}</b> version {version.version} &nbsp;{chips}</div>',
         f"<div>{escape(version.description)}</div>" if version.description else "",
         f'<div style="{_FAINT}">{escape(" · ".join(fact for fact in facts if fact))}</div>',
-        f'<div style="{_FAINT}">{escape(origins_sentence(version))}</div>',
+        f'<div style="{_FAINT}">{escape(origins_sentence(lineage))}</div>',
         _signature(version),
     ]
     return f'<div style="border:{_LINE};border-radius:6px;padding:8px 12px;max-width:60em">{"".join(lines)}</div>'
 
 
-def origins_sentence(version: ModelVersion) -> str:
+def origins_sentence(lineage: Lineage) -> str:
     """Say where a version comes from."""
-    parts = [
-        f"data set {version.dataset_id}" if version.dataset_id else "",
-        f"label set {version.label_set_id}" if version.label_set_id else "",
-        f"job {version.job_id}" if version.job_id else "",
-    ]
-    known = [part for part in parts if part]
-    return f"Made from {' → '.join(known)}." if known else "Nothing is known of where it comes from."
+    depth = _depths(lineage)
+    origins = sorted((node for node in lineage.nodes if node.kind != "model_version"), key=lambda node: depth[node.id])
+    if not origins:
+        return "Nothing is known of where it comes from."
+    return f"Made from {' → '.join(f'{KINDS[node.kind]} {node.label}' for node in origins)}."
 
 
 def _signature(version: ModelVersion) -> str:

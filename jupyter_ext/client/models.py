@@ -213,7 +213,7 @@ class ModelVersionHandle:
         return f"<model {self.value.name} v{self.value.version}{aliases}>"
 
     def _repr_html_(self) -> str:
-        return views.version_card(self.value)
+        return views.version_card(self.value, self.lineage().value)
 
 
 class Move(AliasMove):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -163,13 +164,19 @@ def _configure_spawner(c: Any, home: Path) -> None:
     c.LaptopSpawner.home = str(home)
     # By the interpreter, not by a name on PATH: the extension is installed beside it.
     c.Spawner.cmd = [sys.executable, "-m", "jupyterhub.singleuser"]
-    c.Spawner.args = [
-        "--LabApp.news_url=None",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-        *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
-    ]
+    c.Spawner.args = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    c.Spawner.environment = {"JUPYTER_CONFIG_PATH": str(_write_lab_defaults(home))}
     c.Spawner.default_url = "/lab"
     c.Spawner.start_timeout = 120
     c.Spawner.http_timeout = 120
     # Time for the extension to end its children (a Ray head, the MLflow worker) before the hub kills the server.
     c.LocalProcessSpawner.interrupt_timeout = 30
+
+
+def _write_lab_defaults(home: Path) -> Path:
+    """Write what JupyterLab starts with here: it neither asks about news nor looks for updates on the network."""
+    config = home / "config"
+    (config / "labconfig").mkdir(parents=True, exist_ok=True)
+    defaults = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+    (config / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(defaults))
+    return config

@@ -31,6 +31,11 @@ def _number(value: float | None) -> str:
     return "&ndash;" if value is None else f"{value:.3g}"
 
 
+def _probability(value: float | None) -> str:
+    # No p-value is 0: below a ten-thousandth its size says nothing more.
+    return "&lt;0.0001" if value is not None and value < 1e-4 else _number(value)
+
+
 def annotator_html(
     facts: Mapping[str, Any],
     state: Mapping[str, Any],
@@ -178,7 +183,7 @@ def drift_html(
             f"<td>{picture}</td><td>{escape(row['test'])}</td>"
             f'<td class="jx-number">{_number(row["statistic"])}'
             f"{_threshold(row)}</td>"
-            f'<td class="jx-number">{_number(row["q_value"])}</td><td>{verdict}</td></tr>'
+            f'<td class="jx-number">{_probability(row["q_value"])}</td><td>{verdict}</td></tr>'
         )
     left = facts["total"] - len(lines)
     more = f'<p class="jx-quiet jx-more">{left:,} more features are in report.table.</p>' if left else ""

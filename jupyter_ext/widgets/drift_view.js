@@ -17,6 +17,8 @@ function h(tag, attributes = {}, ...children) {
 }
 
 const number = (value) => (value === null ? "–" : String(Number(value.toPrecision(3))));
+// No p-value is 0: below a ten-thousandth its size says nothing more.
+const probability = (value) => (value !== null && value < 1e-4 ? "<0.0001" : number(value));
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 const compare = new Intl.Collator("en", { numeric: true }).compare;
 
@@ -253,7 +255,7 @@ function render({ model, el }) {
       h("td", {}, row.histogram ? twin(row) : null),
       h("td", {}, row.test),
       h("td", { class: "jx-number" }, number(row.statistic), row.threshold === null ? null : h("span", { class: "jx-kind" }, `threshold ${number(row.threshold)}`)),
-      h("td", { class: "jx-number" }, number(row.q_value)),
+      h("td", { class: "jx-number" }, probability(row.q_value)),
       h("td", {}, verdict(row)),
     );
     if (!isOpen) return [line];
