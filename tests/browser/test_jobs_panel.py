@@ -107,6 +107,7 @@ def test_a_job_appears_runs_and_is_cancelled_by_keyboard_alone(session: HubSessi
     opened = sign_in(session)
     opened.show_jobs()
     expect(opened.panel.get_by_text("No jobs yet")).to_be_visible()
+    expect(opened.page.get_by_text("official Jupyter news")).to_have_count(0)
 
     hubs.submit(session, "train the classifier", TRAINING)
     row = opened.row("train the classifier")
