@@ -44,7 +44,7 @@ class Workspace(LoggingConfigurable):
         help="Folder of the workspace: database, objects, MLflow's files, Ray's files. On a local disk.",
     ).tag(config=True)
     database_url = Unicode(
-        help="SQLAlchemy URL of the database: sqlite:////path (one machine, local disk) or postgresql+psycopg://….",
+        help="SQLAlchemy URL of the database: sqlite:////path (one machine, local disk) or postgresql+pg8000://….",
     ).tag(config=True)
     objects_url = Unicode(
         help="Where objects are kept: a folder, or an fsspec URL such as s3://bucket/prefix.",

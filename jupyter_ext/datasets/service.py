@@ -15,7 +15,6 @@ from jupyter_ext.datasets.tables import dataset as table
 from jupyter_ext.datasets.values import Dataset, DatasetQuery, DatasetSpec
 from jupyter_ext.errors import Invalid, NotFound
 from jupyter_ext.store import Store, now, paginate
-from jupyter_ext.store.versions import retry_races
 from jupyter_ext.values import Page, new_id
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class DatasetService(LoggingConfigurable):
             "n_rows": n_rows,
             "size_bytes": self.store.blobs.size(spec.blob),
         }
-        return retry_races(lambda: self._next_version(facts))
+        return self._next_version(facts)
 
     def get(self, dataset_id: str, *, owner: str) -> Dataset:
         """Return a data set by its id."""
@@ -102,6 +101,7 @@ class DatasetService(LoggingConfigurable):
     def _next_version(self, facts: dict[str, Any]) -> Dataset:
         same_name = (table.c.owner == facts["owner"], table.c.name == facts["name"])
         with self.store.write() as tx:
+            tx.lock("dataset", facts["owner"], facts["name"])
             known = tx.all(
                 sa.select(table)
                 .where(*same_name, table.c.blob == facts["blob"], table.c.key == facts["key"])

@@ -28,7 +28,6 @@ from jupyter_ext.jobs.values import (
     Resources,
 )
 from jupyter_ext.store import Row, Store, Transaction, now, paginate
-from jupyter_ext.store.versions import retry_races
 from jupyter_ext.values import Page, Query, new_id
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ class JobService(LoggingConfigurable):
         facts = spec.model_dump(mode="json")
         key = facts.pop("idempotency_key")
         digest = hashlib.sha256(JobSpec(**facts).model_dump_json().encode()).hexdigest()
-        row = retry_races(lambda: self._insert_once(facts, key, digest, owner))
+        row = self._insert_once(facts, key, digest, owner)
         self.changed.set()
         return ledger.to_job(row)
 
@@ -248,6 +247,7 @@ class JobService(LoggingConfigurable):
         table = tables.job
         with self.store.write() as tx:
             if key is not None:
+                tx.lock("job", owner, key)
                 known = tx.one_or_none(sa.select(table).where(table.c.owner == owner, table.c.idempotency_key == key))
                 if known is not None:
                     if known["spec_digest"] != digest:

@@ -30,7 +30,6 @@ from jupyter_ext.labeling.values import (
     VotesStored,
 )
 from jupyter_ext.store import Store, Transaction, now, paginate
-from jupyter_ext.store.versions import retry_races
 from jupyter_ext.values import Page, Query, new_id
 
 _INSERT: dict[str, Callable[[sa.Table], sqlite.Insert | postgresql.Insert]] = {
@@ -63,7 +62,7 @@ class LabelService(LoggingConfigurable):
             The name is taken by a task with another data set, other classes or another description.
         """
         self.datasets.get(spec.dataset_id, owner=owner)
-        return retry_races(lambda: self._create_task(spec, owner))
+        return self._create_task(spec, owner)
 
     def get_task(self, task_id: str, *, owner: str) -> LabelTask:
         """Return a task by its id."""
@@ -147,7 +146,7 @@ class LabelService(LoggingConfigurable):
         with open_parquet(self.store, spec.votes_blob, f"function {spec.name!r}") as file:
             keys = function_votes(file, n_classes=len(task.classes), n_rows=dataset.n_rows, n_votes=spec.n_votes)
         self.datasets.require_keys(dataset, keys)
-        return retry_races(lambda: self._next_function(task, spec, owner))
+        return self._next_function(task, spec, owner)
 
     def list_functions(self, task_id: str, query: Query, *, owner: str) -> Page[LabelFunction]:
         """Return all versions of a task's functions, newest first."""
@@ -180,7 +179,7 @@ class LabelService(LoggingConfigurable):
             "n_items": dataset.n_rows,
             "n_labeled": n_labeled,
         }
-        return retry_races(lambda: self._next_set(facts))
+        return self._next_set(facts)
 
     def get_set(self, label_set_id: str, *, owner: str) -> LabelSet:
         """Return a label set by its id."""
@@ -219,6 +218,7 @@ class LabelService(LoggingConfigurable):
 
     def _create_task(self, spec: LabelTaskSpec, owner: str) -> LabelTask:
         with self.store.write() as tx:
+            tx.lock("label_task", owner, spec.name)
             row = tx.one_or_none(
                 sa.select(label_task).where(label_task.c.owner == owner, label_task.c.name == spec.name)
             )
@@ -239,6 +239,7 @@ class LabelService(LoggingConfigurable):
 
     def _next_function(self, task: LabelTask, spec: FunctionSpec, owner: str) -> LabelFunction:
         with self.store.write() as tx:
+            tx.lock("label_function", task.id, spec.name)
             newest = tx.one_or_none(
                 sa.select(label_function)
                 .where(label_function.c.task_id == task.id, label_function.c.name == spec.name)
@@ -261,6 +262,7 @@ class LabelService(LoggingConfigurable):
 
     def _next_set(self, facts: dict[str, Any]) -> LabelSet:
         with self.store.write() as tx:
+            tx.lock("label_set", facts["owner"], facts["name"])
             newest = tx.one_or_none(
                 sa.select(label_set)
                 .where(label_set.c.owner == facts["owner"], label_set.c.name == facts["name"])

@@ -211,8 +211,12 @@ def _quiet() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        # MLflow puts filters of its own in front of ours for some of them, so they are caught and the others sent on.
+        with warnings.catch_warnings(record=True) as told:
             warnings.filterwarnings("ignore", module=r"mlflow\b")
             yield
+        for warning in told:
+            if "mlflow" not in Path(warning.filename).parts:
+                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     finally:
         logger.setLevel(level)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from jupyter_ext.errors import StorageFull, Unavailable
 from jupyter_ext.store.schema import now, outbox
@@ -42,6 +43,16 @@ class Transaction:
         """Return the first column of the first row, or None."""
         return self.connection.execute(statement).scalar()
 
+    def lock(self, *name: str) -> None:
+        """Wait until no other transaction holds the lock of that name; hold it until this one ends.
+
+        For what is read first and written accordingly, such as the next version under a name. SQLite has one writer
+        at a time anyway.
+        """
+        if self.connection.dialect.name == "postgresql":
+            key = int.from_bytes(hashlib.sha256("\0".join(name).encode()).digest()[:8], "big", signed=True)
+            self.connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.cast(key, sa.BigInteger))))
+
     def emit(self, noun: str, data: dict[str, Any]) -> None:
         """Write an event to the outbox. It is delivered after the commit, at least once; a rollback unwrites it."""
         self.connection.execute(sa.insert(outbox).values(noun=noun, data=data, created_at=now()))
@@ -54,7 +65,7 @@ class Database:
     Parameters
     ----------
     url
-        ``sqlite:////absolute/path.db`` or ``postgresql+psycopg://user@host/name``.
+        ``sqlite:////absolute/path.db`` or ``postgresql+pg8000://user@host/name``.
     on_commit
         Called after a commit that wrote to the outbox.
 
@@ -102,7 +113,7 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except OperationalError as error:
+        except (OperationalError, InterfaceError) as error:
             if "disk is full" in str(error.orig):
                 raise StorageFull(
                     "The disk under the database is full. Nothing was written; free some space."

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 #: The revision this code works with: the newest file in ``migrations/versions``.
 HEAD = "0001"
 _SCRIPTS = Path(__file__).parent / "migrations"
-# One at a time on PostgreSQL: two servers starting together must not both create the tables.
-_LOCK = 5_824_017
 
 
 @dataclass(frozen=True)
@@ -92,8 +90,8 @@ def _run(database: Database, verb: str, revision: str) -> None:
     from alembic import command
 
     with database.write() as tx:
-        if database.dialect == "postgresql":
-            tx.execute(sa.text("SELECT pg_advisory_xact_lock(:key)").bindparams(key=_LOCK))
+        # Two servers that start together must not both create the tables.
+        tx.lock("migrate")
         getattr(command, verb)(_config(tx.connection), revision)
 
 

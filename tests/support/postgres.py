@@ -61,7 +61,7 @@ class Postgres:
 
     def url(self, database: str = "postgres") -> str:
         """Return the SQLAlchemy URL of a database."""
-        return f"postgresql+psycopg://test@127.0.0.1:{self.port}/{database}"
+        return f"postgresql+pg8000://test@127.0.0.1:{self.port}/{database}"
 
     def create(self, template: str | None = None) -> str:
         """Create a database, as a copy of ``template`` when given, and return its URL."""
@@ -98,7 +98,7 @@ class Postgres:
         while True:
             try:
                 self.run("SELECT 1")
-            except sa.exc.OperationalError:
+            except sa.exc.DBAPIError:
                 assert self.process.poll() is None, "PostgreSQL ended while starting"
                 assert time.monotonic() < deadline, "PostgreSQL did not start within 30 s"
                 time.sleep(0.1)

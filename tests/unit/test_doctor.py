@@ -102,7 +102,7 @@ def test_a_database_that_is_not_there_yet_is_not_made(tmp_path: Path) -> None:
 
 
 def test_a_database_that_does_not_answer_keeps_its_password(tmp_path: Path) -> None:
-    url = "postgresql+psycopg://ada:secret@127.0.0.1:1/x"
+    url = "postgresql+pg8000://ada:secret@127.0.0.1:1/x"
     found = doctor.check_database(Workspace(home=str(tmp_path), database_url=url))
     assert found.state == "fail"
     assert "secret" not in found.message + found.mend

@@ -130,7 +130,7 @@ def test_a_memory_database_is_refused() -> None:
 def test_a_database_that_is_not_there_is_unavailable() -> None:
     from support.postgres import free_port
 
-    database = Database(f"postgresql+psycopg://nobody@127.0.0.1:{free_port()}/x?connect_timeout=2")
+    database = Database(f"postgresql+pg8000://nobody@127.0.0.1:{free_port()}/x")
     with pytest.raises(Unavailable, match="does not answer"), database.read() as tx:
         tx.scalar(sa.text("SELECT 1"))
     database.close()
