@@ -238,7 +238,8 @@ class RayJobs:
             return Conflict(said)
         if "No available agent" in text or status in (502, 503, 504):
             return Unavailable(f"The Ray cluster at {self.url} is not ready for jobs yet: {said}")
-        if status in (400, 404, 413):
+        # Asked to delete what still runs, Ray answers 500.
+        if status in (400, 404, 413) or "in a non-terminal state" in said:
             return Invalid(f"Ray refuses the request: {said}")
         return JupyterExtError(f"The Ray cluster at {self.url} failed on the request (HTTP {status}): {said}")
 

@@ -13,6 +13,7 @@ from jupyter_ext._version import __version__
 from jupyter_ext.server.routing import API_PREFIX, Bytes, Route
 
 _REF = "#/components/schemas/{model}"
+_BINARY = {"type": "string", "contentEncoding": "binary"}
 _ERROR = {
     "type": "object",
     "required": ["message", "reason", "details"],
@@ -80,9 +81,7 @@ def _operation(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
     if route.query is not None:
         operation["parameters"] += _query_parameters(route.query)
     if route.body is bytes:
-        content: dict[str, Any] = {
-            "application/octet-stream": {"schema": {"type": "string", "contentEncoding": "binary"}}
-        }
+        content: dict[str, Any] = {"application/octet-stream": {"schema": _BINARY}}
         operation["requestBody"] = {"required": True, "content": content}
     elif route.body is not None:
         operation["requestBody"] = {
@@ -116,7 +115,7 @@ def _responses(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
     success: dict[str, Any] = {"description": "Success"}
     status = str(route.status)
     if answer is Bytes:
-        success["content"] = {"application/octet-stream": {"schema": {"type": "string", "contentEncoding": "binary"}}}
+        success["content"] = {route.media_type: {"schema": {} if "json" in route.media_type else _BINARY}}
     elif route.adapter is not None:
         success["content"] = {
             "application/json": {

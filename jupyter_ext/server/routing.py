@@ -46,7 +46,6 @@ class Bytes:
     """A binary answer."""
 
     data: bytes
-    media_type: str = "application/octet-stream"
     headers: dict[str, str] = field(default_factory=dict)
 
 
@@ -59,6 +58,7 @@ class Route:
     resource: str
     status: int
     tracks_activity: bool
+    media_type: str
     function: Callable[..., Any]
 
     @cached_property
@@ -100,7 +100,13 @@ class Route:
 
 
 def route(
-    method: str, path: str, *, resource: str, status: int = 200, tracks_activity: bool = True
+    method: str,
+    path: str,
+    *,
+    resource: str,
+    status: int = 200,
+    tracks_activity: bool = True,
+    media_type: str = "application/octet-stream",
 ) -> Callable[[F], F]:
     """Declare a function to be a route.
 
@@ -114,10 +120,12 @@ def route(
         The HTTP status of success.
     tracks_activity
         False for what a panel calls by itself, so that an open tab does not keep a pod alive.
+    media_type
+        What a binary answer is.
     """
 
     def declare(function: F) -> F:
-        function.__route__ = Route(method, path, resource, status, tracks_activity, function)  # type: ignore[attr-defined]
+        function.__route__ = Route(method, path, resource, status, tracks_activity, media_type, function)  # type: ignore[attr-defined]
         return function
 
     return declare
@@ -265,7 +273,7 @@ def _run(
     if answer is None:
         return (204 if chosen.method != "HEAD" else 200), "", {}, None
     if isinstance(answer, Bytes):
-        return chosen.status, answer.media_type, answer.headers, answer.data
+        return chosen.status, chosen.media_type, answer.headers, answer.data
     assert chosen.adapter is not None
     return chosen.status, "application/json", {}, chosen.adapter.dump_json(answer)
 

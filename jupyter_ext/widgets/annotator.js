@@ -315,8 +315,11 @@ function render({ model, el }) {
     if (slow) reason = "The kernel hasn't answered yet. It may be busy; your votes are sent and wait for it.";
     else if (unsaved) reason = `${unsaved === 1 ? "One vote is" : `${unsaved} votes are`} not saved. ${state.problem}`;
     else if (complaint) reason = complaint;
+    // A button that goes away must not take the keyboard with it.
+    const held = root.ownerDocument.activeElement === retrying;
     alert.hidden = !reason;
     retrying.hidden = !unsaved || slow;
+    if (held && (alert.hidden || retrying.hidden)) root.focus();
     if (why.textContent !== reason) why.textContent = reason;
   }
 

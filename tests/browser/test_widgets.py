@@ -143,13 +143,20 @@ def test_a_vote_that_cannot_be_saved_is_told_kept_and_sent_again(labelling, lab)
     item(page, "item 1 · a")
     expect(page.get_by_role("radio", name="malignant")).to_be_checked()
 
-    page.keyboard.press("r")
-    expect(alert).to_be_visible()
     (lab.root / f"{name}.down").unlink()
     alert.get_by_role("button", name="Retry").click()
     expect(alert).to_be_hidden()
     progress(page, "1 of 4 labelled")
     assert json.loads((lab.root / f"{name}.json").read_text()) == {"a": "malignant"}
+
+    (lab.root / f"{name}.down").touch()
+    page.keyboard.press("b")
+    expect(alert).to_be_visible()
+    (lab.root / f"{name}.down").unlink()
+    page.keyboard.press("r")
+    expect(alert).to_be_hidden()
+    progress(page, "2 of 4 labelled")
+    assert json.loads((lab.root / f"{name}.json").read_text()) == {"a": "malignant", "b": "benign"}
 
 
 def test_a_fast_typist_labels_each_item_once(labelling, lab):

@@ -191,7 +191,8 @@ def test_schemathesis_finds_no_server_error(server: servers.Server, tmp_path: Pa
             "--url", server.url + "jupyter-ext/api/v1",
             "--header", f"Authorization: token {server.token}",
             "--checks", CHECKS,
-            "--max-examples", "25", "--seed", "1", "--phases", "examples,coverage,fuzzing", "--no-color",
+            "--max-examples", "8", "--request-timeout", "60", "--seed", "1",
+            "--phases", "examples,coverage,fuzzing", "--no-color",
             "--generation-database", "none",
             # A head that starts for every odd name would only measure this machine's patience.
             "--exclude-operation-id", "start_cluster",

@@ -27,8 +27,8 @@ from jupyter_ext.values import new_id
 
 _HEAD = "head.json"
 #: A Unix socket's path has at most 103 characters (macOS; Linux 107). Ray puts up to 74 behind its folder:
-#: ``/session_2026-11-20_23-22-06_786482_1234567/sockets/dash_PlatformEventsHead``.
-_LONGEST_SCRATCH = 103 - 74
+#: ``/session_2026-11-20_23-22-06_786482_1234567/sockets/dash_PlatformEventsHead``; we put ``/r``.
+_LONGEST_SCRATCH = 103 - 74 - len("/r")
 #: What the head's environment must not take from the server's: its tokens, and settings meant for another Ray.
 _KEPT_BACK = ("JUPYTERHUB_", "JUPYTER_EXT_", "JUPYTER_TOKEN", "JPY_", "RAY_")
 _PORTS = (
@@ -209,7 +209,7 @@ class LocalBackend(ClusterBackend):
     def _make_scratch(self) -> Path:
         chosen = [self.temp_dir] if self.temp_dir else [tempfile.gettempdir(), "/tmp"]  # noqa: S108 - mkdtemp below
         for base in chosen:
-            # mkdtemp: a new folder that only we can enter, whatever modes Ray gives to what is in it.
+            # mkdtemp: a new folder that only we can enter.
             scratch = Path(tempfile.mkdtemp(prefix="ray-", dir=base))
             if len(str(scratch)) <= _LONGEST_SCRATCH:
                 return scratch
@@ -222,7 +222,8 @@ class LocalBackend(ClusterBackend):
     def _command(self, ports: dict[str, int], scratch: Path) -> list[str]:
         settings: dict[str, Any] = {
             **ports,
-            "temp-dir": scratch,
+            # One deeper: Ray opens the folder it is given to everybody (mode 0777), its parent stays ours alone.
+            "temp-dir": scratch / "r",
             "node-ip-address": "127.0.0.1",
             "dashboard-host": "127.0.0.1",
             "include-dashboard": "true",

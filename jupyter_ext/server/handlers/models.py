@@ -55,10 +55,10 @@ def get_lineage(call: Call, name: str, version: str) -> Lineage:
     return call.workspace.models.lineage(name, version)
 
 
-@route("GET", "/models/{name}/versions/{version}/archive", resource="models")
+@route("GET", "/models/{name}/versions/{version}/archive", resource="models", media_type="application/zip")
 def get_archive(call: Call, name: str, version: str) -> Bytes:
     """Download a version's model folder as a zip."""
-    return Bytes(call.workspace.models.archive(name, version), "application/zip")
+    return Bytes(call.workspace.models.archive(name, version))
 
 
 @route("PUT", "/models/{name}/aliases/{alias}", resource="models")

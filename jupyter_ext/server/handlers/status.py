@@ -24,10 +24,10 @@ def get_status(call: Call) -> Status:
     return Status(version=__version__, user=call.user, database=call.workspace.store.database.dialect, ready=True)
 
 
-@route("GET", "/openapi.json", resource="status", tracks_activity=False)
+@route("GET", "/openapi.json", resource="status", tracks_activity=False, media_type="application/json")
 def get_openapi(call: Call) -> Bytes:
     """Return the OpenAPI 3.1 document of this API."""
     from jupyter_ext.server.handlers import all_routes
     from jupyter_ext.server.openapi import openapi_document
 
-    return Bytes(json.dumps(openapi_document(all_routes())).encode(), media_type="application/json")
+    return Bytes(json.dumps(openapi_document(all_routes())).encode())
