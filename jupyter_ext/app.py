@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import Awaitable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jupyter_events import EventLogger
 from jupyter_server.extension.application import ExtensionApp
 from tornado.ioloop import PeriodicCallback
 
 from jupyter_ext.errors import JupyterExtError, Unavailable
+from jupyter_ext.server import API_PREFIX
+from jupyter_ext.server.handler import RouteHandler
 from jupyter_ext.workspace import Workspace
+
+if TYPE_CHECKING:
+    from jupyter_ext.server.routing import Api
+    from jupyter_ext.store.outbox import Sink
 
 EVENTS = Path(__file__).parent / "server" / "events"
 EVENT_ID = "https://jupyter-ext.readthedocs.io/events/{noun}/v1"
@@ -30,7 +37,7 @@ class JupyterExt(ExtensionApp):
     classes = [Workspace]
 
     workspace: Workspace
-    _ready: asyncio.Future[Workspace] | None = None
+    _ready: asyncio.Future[Api] | None = None
     _activity: PeriodicCallback | None = None
     _jobs_live = False
 
@@ -41,11 +48,8 @@ class JupyterExt(ExtensionApp):
             self._events.register_event_schema(schema)
 
     def initialize_handlers(self) -> None:
-        """Declare our routes."""
-        from jupyter_ext.server.handlers import all_routes
-        from jupyter_ext.server.routing import tornado_handlers
-
-        self.handlers.extend(tornado_handlers("/", all_routes(), self._opened))
+        """Declare where our API lies."""
+        self.handlers.append((f"/{API_PREFIX}(?:/.*)?", RouteHandler, {"api": self._opened}))
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         """Open the workspace in a thread, now that the loop runs, and let kernels find us."""
@@ -55,8 +59,7 @@ class JupyterExt(ExtensionApp):
         loop = asyncio.get_running_loop()
         self._ready = loop.create_future()
         try:
-            await loop.run_in_executor(None, self.workspace.open)
-            await loop.run_in_executor(None, self.workspace.start, self._sink(loop))
+            api = await loop.run_in_executor(None, self._open, self._sink(loop))
         except JupyterExtError as error:
             self.log.error("jupyter-ext cannot serve: %s", error)
             self._ready.set_exception(error)
@@ -69,7 +72,7 @@ class JupyterExt(ExtensionApp):
             )
             self._ready.exception()
             raise
-        self._ready.set_result(self.workspace)
+        self._ready.set_result(api)
         self._activity = PeriodicCallback(self._note_activity, _ACTIVITY_SECONDS * 1000)
         self._activity.start()
 
@@ -90,12 +93,25 @@ class JupyterExt(ExtensionApp):
         assert self.serverapp.event_logger is not None
         return self.serverapp.event_logger
 
-    def _opened(self) -> Awaitable[Workspace]:
+    def _open(self, sink: Sink) -> Api:
+        """Open the workspace and load the routes into it."""
+        from jupyter_ext.server.handlers import all_routes
+        from jupyter_ext.server.routing import Api, Router
+
+        self.workspace.open()
+        router = Router(all_routes())
+        self.workspace.start(sink)
+        # What is loaded by now stays for good: the collector need not walk through it again, which would hold up
+        # the event loop for a tenth of a second each time.
+        gc.freeze()
+        return Api(self.workspace, router)
+
+    def _opened(self) -> Awaitable[Api]:
         if self._ready is None:
             raise Unavailable("The server is still starting; try again in a moment.")
         return asyncio.shield(self._ready)
 
-    def _sink(self, loop: asyncio.AbstractEventLoop) -> Any:
+    def _sink(self, loop: asyncio.AbstractEventLoop) -> Sink:
         async def deliver(noun: str, data: dict[str, Any]) -> None:
             self._events.emit(schema_id=EVENT_ID.format(noun=noun), data=data)
 

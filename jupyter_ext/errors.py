@@ -56,6 +56,13 @@ class NotFound(JupyterExtError):
     reason = "not_found"
 
 
+class MethodNotAllowed(JupyterExtError):
+    """The path exists, the method on it does not."""
+
+    status = 405
+    reason = "method_not_allowed"
+
+
 class Conflict(JupyterExtError):
     """The thing exists already with other content, or is in a state that forbids the verb."""
 

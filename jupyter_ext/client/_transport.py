@@ -101,6 +101,7 @@ class Transport:
                 headers={"Authorization": f"token {self._token}"} if self._token else {},
                 timeout=_TIMEOUT_SECONDS,
                 trust_env=False,
+                verify=self.url.startswith("https:"),
             )
         try:
             return self._http.request(method, path.lstrip("/"), **how)

@@ -278,7 +278,9 @@ class ClusterService(LoggingConfigurable):
 
         try:
             connection.jobs.version(timeout=_PROBE_SECONDS)
-            return httpx.get(head.ready_url, timeout=_PROBE_SECONDS, trust_env=False).is_success
+            secure = head.ready_url.startswith("https:")
+            ready = httpx.get(head.ready_url, timeout=_PROBE_SECONDS, trust_env=False, verify=secure)
+            return ready.is_success
         except (Unavailable, httpx.TransportError):
             return False
 

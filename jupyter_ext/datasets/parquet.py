@@ -5,7 +5,9 @@ Everything heavy runs inside pyarrow, which lets go of the interpreter lock: the
 
 from __future__ import annotations
 
+import array
 import difflib
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -35,6 +37,23 @@ def open_parquet(store: Store, blob: str, what: str) -> Iterator[pq.ParquetFile]
         except (pa.ArrowException, OSError) as error:
             reason = str(error).partition("\n")[0][:200]
             raise Invalid(f"The blob of {what} is not a readable Parquet file: {reason}", blob=blob) from None
+
+
+def text_array(values: Sequence[str]) -> pa.LargeStringArray:
+    """Return texts as an Arrow array.
+
+    ``pyarrow.array`` would look whether they are something of pandas, and import it into the server for that.
+
+    Examples
+    --------
+    >>> text_array(["a", "", "bü"]).to_pylist()
+    ['a', '', 'bü']
+    """
+    import pyarrow as pa
+
+    encoded = [value.encode() for value in values]
+    ends = array.array("q", itertools.accumulate(map(len, encoded), initial=0))
+    return pa.LargeStringArray.from_buffers(len(encoded), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))
 
 
 def columns_of(schema: pa.Schema) -> tuple[Column, ...]:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from traitlets import Int
 from traitlets.config import LoggingConfigurable
 
-from jupyter_ext.datasets.parquet import columns_of, open_parquet, read_keys, require_column
+from jupyter_ext.datasets.parquet import columns_of, open_parquet, read_keys, require_column, text_array
 from jupyter_ext.datasets.tables import dataset as table
 from jupyter_ext.datasets.values import Dataset, DatasetQuery, DatasetSpec
 from jupyter_ext.errors import Invalid, NotFound
@@ -85,7 +85,7 @@ class DatasetService(LoggingConfigurable):
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        asked = keys if isinstance(keys, pa.Array) else pa.array(keys, pa.large_string())
+        asked = keys if isinstance(keys, pa.Array) else text_array(keys)
         known = self.keys(dataset)
         # The smaller side becomes the hash table: one click in a data set of a million rows costs one scan.
         found = known.filter(pc.is_in(known, value_set=asked)) if len(asked) < len(known) else known

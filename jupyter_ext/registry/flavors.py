@@ -88,8 +88,10 @@ def save(model: Any, folder: Path, *, example: Any = None) -> None:
     """
     flavor = flavor_of(model)
     python_model = _named_input(model) if inspect.isroutine(model) else model
+    # Importing MLflow sets the level of its logger, so what comes after needs a block of its own.
     with _quiet():
         backend = load_backend(flavor.name)
+    with _quiet():
         signature = None if example is None else _signature(model, flavor, example)
         try:
             backend.save_model(
@@ -115,6 +117,7 @@ def load(folder: Path) -> Any:
     known = {flavor.name for flavor in _BY_MODULE.values()}
     with _quiet():
         backend = load_backend(facts.flavor if facts.flavor in known else "pyfunc")
+    with _quiet():
         return backend.load_model(str(folder))
 
 

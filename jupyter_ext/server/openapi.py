@@ -10,7 +10,8 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from jupyter_ext._version import __version__
-from jupyter_ext.server.routing import API_PREFIX, Bytes, Route
+from jupyter_ext.server import API_PREFIX
+from jupyter_ext.server.routing import Bytes, Route
 
 _REF = "#/components/schemas/{model}"
 _BINARY = {"type": "string", "contentEncoding": "binary"}

@@ -1,34 +1,26 @@
-"""Routes: a function with a contract becomes a tornado handler and a piece of the OpenAPI document.
-
-A route is authenticated, authorised by resource and verb, parsed into values, run in the workspace's thread pool (so
-the event loop never waits for a database), serialised, and its errors are mapped once, here.
-"""
+"""Routes: a function with a contract becomes a part of the API and a piece of the OpenAPI document."""
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import re
 import typing
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote
 
-from jupyter_server.base.handlers import APIHandler
-from jupyter_server.utils import ensure_async, url_path_join
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from tornado import web
 
-from jupyter_ext.errors import Forbidden, Invalid, JupyterExtError, NotFound
+from jupyter_ext.errors import Invalid, MethodNotAllowed, NotFound
+from jupyter_ext.server import API_PREFIX
 
 if TYPE_CHECKING:
     from jupyter_ext.workspace import Workspace
 
-API_PREFIX = "jupyter-ext/api/v1"
-_READS = ("GET", "HEAD")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -138,137 +130,63 @@ def routes_of(module: ModuleType) -> list[Route]:
     ]
 
 
-def tornado_handlers(
-    base_url: str, routes: Iterable[Route], workspace: Callable[[], Awaitable[Workspace]]
-) -> list[Any]:
-    """Return tornado handler specifications for ``routes``, one a path, and one that answers unknown paths in JSON."""
-    by_path: dict[str, dict[str, Route]] = {}
-    for item in routes:
-        by_path.setdefault(item.path, {})[item.method] = item
-    specifications: list[Any] = []
-    # Literal segments first, so that /labels/sets is never taken for /labels/{something}.
-    for path in sorted(by_path, key=lambda path: [(segment.startswith("{"), segment) for segment in path.split("/")]):
-        pattern = re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path)
-        specifications.append(
-            (
-                url_path_join(base_url, API_PREFIX, pattern),
-                RouteHandler,
-                {"routes": by_path[path], "workspace": workspace},
-            )
-        )
-    specifications.append(
-        (url_path_join(base_url, API_PREFIX) + r"(?:/.*)?", RouteHandler, {"routes": {}, "workspace": workspace})
-    )
-    return specifications
+class Router:
+    """Finds the route of a request.
+
+    Examples
+    --------
+    >>> def show(call, name): ...
+    >>> router = Router([Route("GET", "/models/{name}", "models", 200, True, "", show)])
+    >>> found, parameters = router.find("GET", "/models/tu%20mour")
+    >>> found.path, parameters
+    ('/models/{name}', {'name': 'tu mour'})
+    """
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        by_path: dict[str, dict[str, Route]] = {}
+        for item in routes:
+            by_path.setdefault(item.path, {})[item.method] = item
+        # Literal segments first, so that /labels/sets is never taken for /labels/{something}.
+        ordered = sorted(by_path, key=lambda path: [(part.startswith("{"), part) for part in path.split("/")])
+        self._paths = [(re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path)), by_path[path]) for path in ordered]
+
+    def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+        """Return the route of ``method`` on ``path`` (percent-encoded), and its parameters.
+
+        Raises
+        ------
+        NotFound
+            There is no such path.
+        MethodNotAllowed
+            There is, for other methods.
+        """
+        for pattern, routes in self._paths:
+            match = pattern.fullmatch(path)
+            if match is None:
+                continue
+            if method not in routes:
+                raise MethodNotAllowed(f"{method} is not possible here.", allowed=sorted(routes))
+            try:
+                return routes[method], {
+                    name: unquote(value, errors="strict") for name, value in match.groupdict().items()
+                }
+            except UnicodeDecodeError as error:
+                raise Invalid("The path is not UTF-8.") from error
+        raise NotFound(f"There is no {method} {path} here; see {API_PREFIX}/openapi.json.")
 
 
-class RouteHandler(APIHandler):
-    """Serves the routes of one path."""
+@dataclass(frozen=True)
+class Api:
+    """What answers requests: an open workspace, and the routes into it."""
 
-    def initialize(self, routes: dict[str, Route], workspace: Callable[[], Awaitable[Workspace]]) -> None:
-        """Take what the specification carries."""
-        self._routes = routes
-        self._workspace = workspace
-        chosen = routes.get(str(self.request.method))
-        self._track_activity = chosen is None or chosen.tracks_activity
-
-    @web.authenticated
-    async def get(self, **path: str) -> None:
-        """Serve GET."""
-        await self._serve(path)
-
-    @web.authenticated
-    async def head(self, **path: str) -> None:
-        """Serve HEAD."""
-        await self._serve(path)
-
-    @web.authenticated
-    async def post(self, **path: str) -> None:
-        """Serve POST."""
-        await self._serve(path)
-
-    @web.authenticated
-    async def put(self, **path: str) -> None:
-        """Serve PUT."""
-        await self._serve(path)
-
-    @web.authenticated
-    async def delete(self, **path: str) -> None:
-        """Serve DELETE."""
-        await self._serve(path)
-
-    @web.authenticated
-    async def patch(self, **path: str) -> None:
-        """Serve PATCH."""
-        await self._serve(path)
-
-    async def _serve(self, path: dict[str, str]) -> None:
-        chosen = self._routes.get(str(self.request.method))
-        if chosen is None:
-            raise self._no_route()
-        action = "read" if chosen.method in _READS else "write"
-        allowed = await ensure_async(self.authorizer.is_authorized(self, self.current_user, action, chosen.resource))
-        if not allowed:
-            raise Forbidden(f"You may not {action} {chosen.resource} on this server.", resource=chosen.resource)
-        workspace = await self._workspace()
-        call = Call(workspace, workspace.user_of(self.current_user), chosen.method)
-        arguments, body = self.request.query_arguments, self.request.body
-        status, media_type, headers, payload = await asyncio.get_running_loop().run_in_executor(
-            workspace.executor, lambda: _run(chosen, call, path, arguments, body)
-        )
-        self.set_status(status)
-        for name, value in headers.items():
-            self.set_header(name, value)
-        if payload is None:
-            self.clear_header("Content-Type")
-            await self.finish()
-        else:
-            await self.finish(payload, set_content_type=media_type)
-
-    def _no_route(self) -> JupyterExtError | web.HTTPError:
-        if not self._routes:
-            return NotFound(
-                f"There is no {self.request.method} {self.request.path} here; see {API_PREFIX}/openapi.json."
-            )
-        self.set_header("Allow", ", ".join(sorted(self._routes)))
-        return web.HTTPError(405, f"{self.request.method} is not possible here.", reason="method_not_allowed")
-
-    def _reason_of(self, status_code: int) -> str:
-        if status_code in (401, 403):
-            return "forbidden" if getattr(self, "_jupyter_current_user", None) else "unauthenticated"
-        return "error"
-
-    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """Log what is our fault with its traceback; what the caller can mend is theirs to read."""
-        if isinstance(value, JupyterExtError) and value.status < 500:
-            return
-        super().log_exception(typ, value, tb)
-
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Answer an error as ``{"message", "reason", "details"}``."""
-        error = (kwargs.get("exc_info") or (None, None, None))[1]
-        if isinstance(error, JupyterExtError):
-            self.set_status(error.status)
-            reply = {"message": error.message, "reason": error.reason, "details": error.details}
-        elif isinstance(error, web.HTTPError):
-            reply = {
-                "message": error.log_message or self._reason,
-                "reason": error.reason or self._reason_of(status_code),
-                "details": {},
-            }
-        else:
-            reply = {
-                "message": "The server failed on this request; its log has the traceback.",
-                "reason": "internal",
-                "details": {},
-            }
-        self.set_header("Content-Type", "application/json")
-        self.finish(json.dumps(reply, default=str))
+    workspace: Workspace
+    router: Router
 
 
-def _run(
+def run(
     chosen: Route, call: Call, path: dict[str, str], arguments: dict[str, list[bytes]], body: bytes
 ) -> tuple[int, str, dict[str, str], bytes | None]:
+    """Parse a request, call its route, and serialise what it returns: status, media type, headers, body."""
     answer = chosen.function(call, **path, **chosen.parse(arguments, body))
     if answer is None:
         return (204 if chosen.method != "HEAD" else 200), "", {}, None

@@ -53,6 +53,7 @@ async def test_no_route_lets_a_stranger_in(jp_serverapp: Any, jp_fetch: Any) -> 
 
 
 async def test_every_route_asks_the_authorizer_about_its_resource_and_verb(
+    api: Any,
     jp_serverapp: Any, jp_fetch: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, str]] = []

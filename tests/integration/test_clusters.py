@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -142,14 +142,14 @@ def test_every_port_is_on_the_loopback_and_no_file_is_open_to_others(
 ) -> None:
     listening = {address for process in processes_of(service) for address in listens_on(process)}
     assert listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
-    [scratch] = {
-        argument.partition("=")[2]
-        for process in processes_of(service)
-        for argument in process.cmdline()
-        if argument.startswith("--temp-dir=")
-    } - {""}
+    backend = service.backend
+    assert isinstance(backend, LocalBackend)
+    folder = backend._folder("ada", "default")
     # Ray opens its own folder to everybody; nobody else gets through to it.
-    assert os.stat(Path(scratch).parent).st_mode & 0o077 == 0
+    scratch = Path(json.loads((folder / keeper.LAUNCH).read_text())["scratch"])
+    assert [inside.name for inside in scratch.iterdir()] == ["r"]
+    for private in (folder, scratch):
+        assert private.stat().st_mode & 0o077 == 0
 
 
 def test_a_server_that_follows_finds_the_head_again(folder: Path, connection: Connection) -> None:

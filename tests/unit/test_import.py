@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
+import pandas as pd
 import pytest
 from support.server import clean_environment
 
+#: The first five are never loaded by the server; pyarrow is, in a thread, when it reads the first uploaded file.
 HEAVY = ("ray", "mlflow", "pandas", "sklearn", "scipy", "pyarrow", "torch")
 
 
@@ -26,7 +29,7 @@ def modules_after(code: str, *argv: str) -> set[str]:
     return set(done.stdout.rpartition("LOADED")[2].split())
 
 
-def test_loading_the_extension_and_opening_the_workspace_imports_nothing_heavy(tmp_path: object) -> None:
+def test_loading_the_extension_and_opening_the_workspace_imports_nothing_heavy(tmp_path: Path) -> None:
     code = """
 import asyncio
 from jupyter_server.serverapp import ServerApp
@@ -40,6 +43,27 @@ asyncio.run(run())
 assert "jupyter_ext.jobs.service" in sys.modules, "the workspace was not opened"
 """
     assert modules_after(code, str(tmp_path)).isdisjoint(HEAVY)
+
+
+def test_serving_data_sets_and_votes_imports_nothing_heavy_but_pyarrow(tmp_path: Path) -> None:
+    data = tmp_path / "data.parquet"
+    pd.DataFrame({"key": ["a", "b"], "x": [1.0, 2.0]}).to_parquet(data)
+    code = """
+from pathlib import Path
+from jupyter_ext.datasets.values import DatasetSpec
+from jupyter_ext.labeling.values import LabelTaskSpec, VoteIn, VotesIn
+from jupyter_ext.workspace import Workspace
+workspace = Workspace(home=sys.argv[1], user="ada")
+workspace.open()
+blob = workspace.store.blobs.put(Path(sys.argv[2]).read_bytes())
+data = workspace.datasets.register(DatasetSpec(name="d", blob=blob, key="key"), owner="ada")
+task = workspace.labels.create_task(LabelTaskSpec(name="t", dataset_id=data.id, classes=("x", "y")), owner="ada")
+workspace.labels.add_votes(task.id, VotesIn(votes=[VoteIn(key="a", label="x")]), owner="ada")
+workspace.close()
+"""
+    loaded = modules_after(code, str(tmp_path / "home"), str(data))
+    assert "pyarrow" in loaded
+    assert loaded.isdisjoint(set(HEAVY) - {"pyarrow"})
 
 
 @pytest.mark.parametrize(
