@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-import support.server as servers
 
+import support.server as servers
 from jupyter_ext.client import Client
 from jupyter_ext.values import new_id
 from jupyter_ext.workspace import Workspace

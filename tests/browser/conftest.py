@@ -10,6 +10,7 @@ import httpx
 import nbformat
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+
 from support import server as servers
 
 Open = Callable[..., Page]

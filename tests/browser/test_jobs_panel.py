@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
-from support import hub as hubs
 
 from jupyter_ext.hub import HubSession, LocalHub, user_folder
+from support import hub as hubs
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("hub"), pytest.mark.timeout(290)]
 SCREENSHOTS = hubs.ROOT / "build" / "screenshots"

@@ -7,6 +7,7 @@ import re
 
 import pytest
 from playwright.sync_api import Page, expect
+
 from support.lab import choose, run_all_cells
 
 pytestmark = pytest.mark.browser

@@ -12,11 +12,11 @@ from typing import Any
 import httpx
 import pytest
 from openapi_spec_validator import validate
-from support import server as servers
 
 import jupyter_ext
 from jupyter_ext.server.handlers import all_routes
 from jupyter_ext.server.routing import Route
+from support import server as servers
 
 ROUTES = all_routes()
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
@@ -53,8 +53,7 @@ async def test_no_route_lets_a_stranger_in(jp_serverapp: Any, jp_fetch: Any) -> 
 
 
 async def test_every_route_asks_the_authorizer_about_its_resource_and_verb(
-    api: Any,
-    jp_serverapp: Any, jp_fetch: Any, monkeypatch: pytest.MonkeyPatch
+    api: Any, jp_serverapp: Any, jp_fetch: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, str]] = []
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+
 from support.quick_head import QuickBackend
 
 

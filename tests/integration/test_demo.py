@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
+
 from support import hub as hubs
 
 pytestmark = [pytest.mark.xdist_group("hub"), pytest.mark.timeout(280)]

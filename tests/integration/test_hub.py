@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from support import hub as hubs
 
 from jupyter_ext.errors import Forbidden
 from jupyter_ext.hub import HubSession, LocalHub, user_folder
+from support import hub as hubs
 
 pytestmark = [pytest.mark.xdist_group("hub"), pytest.mark.timeout(240)]
 ODD = "a@b c"

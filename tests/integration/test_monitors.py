@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
-from support.server import Server
 from traitlets.config import Config
 
 from jupyter_ext.errors import Invalid, NotFound
 from jupyter_ext.magics import _base
 from jupyter_ext.magics.monitors import MonitorMagics, complete_drift
 from jupyter_ext.monitoring import DriftReport, Profile, drift
+from support.server import Server
 
 
 def frame(seed: int, shift: float = 0.0) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 import httpx
+
 from support.postgres import free_port
 
 TOKEN = "a-token-of-the-tests"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from support.server import clean_environment
 
 #: The first five are never loaded by the server; pyarrow is, in a thread, when it reads the first uploaded file.

@@ -11,12 +11,12 @@ from typing import Any
 
 import httpx
 import pytest
-from support.postgres import free_port
-from support.server import clean_environment
 
 import jupyter_ext
 from jupyter_ext.client._transport import Transport
 from jupyter_ext.errors import Invalid, JupyterExtError, NotFound, Unavailable
+from support.postgres import free_port
+from support.server import clean_environment
 
 
 def test_an_error_of_the_service_arrives_as_its_class(client: Any) -> None:

@@ -15,7 +15,6 @@ import httpx
 import psutil
 import pytest
 import sqlalchemy as sa
-from support.quick_head import QuickBackend
 from traitlets.config import Config
 
 from jupyter_ext.clusters import keeper
@@ -24,6 +23,7 @@ from jupyter_ext.clusters.values import ClusterQuery, ClusterState
 from jupyter_ext.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from jupyter_ext.store import Store
 from jupyter_ext.store.schema import outbox
+from support.quick_head import QuickBackend
 
 Make = Callable[..., ClusterService]
 

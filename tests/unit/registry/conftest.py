@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.registry import MLMODEL, AnyCluster, House, connection
 
 from jupyter_ext.datasets.service import DatasetService
 from jupyter_ext.jobs.service import JobService
@@ -15,6 +14,7 @@ from jupyter_ext.registry import archive
 from jupyter_ext.registry.mlflow_client import MlflowWorker
 from jupyter_ext.registry.service import RegistryService
 from jupyter_ext.store import Store
+from support.registry import MLMODEL, AnyCluster, House, connection
 
 
 @pytest.fixture(scope="session")

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.registry import House, connection
 
 from jupyter_ext.errors import Invalid, NotFound, Unavailable
 from jupyter_ext.registry.mlflow_client import MlflowWorker
 from jupyter_ext.registry.mlflow_worker import translated
 from jupyter_ext.registry.values import ModelVersionSpec
+from support.registry import House, connection
 
 #: A worker without MLflow: the protocol and nothing else.
 ECHO = """

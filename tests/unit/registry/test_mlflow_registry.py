@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.registry import connection
 
 from jupyter_ext.errors import Invalid
 from jupyter_ext.registry import archive
 from jupyter_ext.registry.mlflow_worker import translated
+from support.registry import connection
 
 # What importing and using MLflow warns of is not ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore")

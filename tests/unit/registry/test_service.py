@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from support.registry import House
 
 from jupyter_ext.errors import Conflict, Invalid, NotFound, Unavailable
 from jupyter_ext.registry.tables import alias_move, lineage_edge, registration
 from jupyter_ext.registry.values import AliasTarget, ModelQuery, ModelVersion, ModelVersionSpec
 from jupyter_ext.store import now
 from jupyter_ext.values import Query
+from support.registry import House
 
 OWNER = "ada"
 

@@ -4,11 +4,11 @@ import json
 
 import pandas as pd
 import pytest
-from support.html import assert_self_contained
 
 from jupyter_ext.errors import Invalid, StorageFull, Unavailable
 from jupyter_ext.widgets import Annotator
 from jupyter_ext.widgets._view import MAX_STATE_BYTES
+from support.html import assert_self_contained
 
 CLASSES = ["benign", "malignant"]
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"

@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from support.html import assert_self_contained
 
 from jupyter_ext.errors import Invalid
 from jupyter_ext.monitoring import DriftReport, drift
 from jupyter_ext.widgets import DriftView
 from jupyter_ext.widgets._view import MAX_STATE_BYTES
 from jupyter_ext.widgets.drift_view import MAX_BINS
+from support.html import assert_self_contained
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 COLUMNS = ["kind", "method", "statistic", "threshold", "p_value", "q_value", "drifted", "n_reference", "n_current"]

@@ -1,0 +1,71 @@
+"""What our durability costs: a trivial job through us, beside the same thing submitted to the same Ray head.
+
+In turn on one warm head, so both meet the same machine.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from jupyter_ext.client import Client
+from support import server as servers
+
+
+def _bare(head: dict[str, Any]) -> float:
+    """Submit ``python -c pass`` to Ray's own API, and return the seconds until Ray says that it has ended."""
+    start = time.perf_counter()
+    headers = {"Authorization": f"Bearer {head['token']}"}
+    with httpx.Client(base_url=head["url"], headers=headers, trust_env=False, verify=False) as ray:  # loopback, no TLS
+        body = {"entrypoint": "exec python -c pass", "entrypoint_num_cpus": 0.5}
+        submission = ray.post("/api/jobs/", json=body).raise_for_status().json()["submission_id"]
+        while ray.get(f"/api/jobs/{submission}").json()["status"] not in ("SUCCEEDED", "FAILED"):
+            time.sleep(0.02)
+    return time.perf_counter() - start
+
+
+def _ours(client: Client) -> tuple[float, float, float]:
+    """Submit ``pass``, and return the seconds until accepted, until listed, and until succeeded."""
+    start = time.perf_counter()
+    job = client.jobs.submit("pass", name="bench", cpus=0.5)
+    accepted = time.perf_counter() - start
+    while client.transport.get("jobs", limit=1)["items"][0]["id"] != job.id:
+        time.sleep(0.005)
+    listed = time.perf_counter() - start
+    while client.transport.get(f"jobs/{job.id}")["state"] not in ("succeeded", "failed"):
+        time.sleep(0.02)
+    return accepted, listed, time.perf_counter() - start
+
+
+def measure(runs: int = 5) -> list[tuple[str, str, str]]:
+    """Return rows of (what, figure, budget)."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        running = servers.start(Path(folder))
+        client = Client(running.url, running.token)
+        try:
+            start = time.perf_counter()
+            client.clusters.start()
+            ready = time.perf_counter() - start
+            [state] = (running.home / "clusters").glob("*/head.json")
+            head = json.loads(state.read_text())
+            _ours(client), _bare(head)
+            pairs = [(_ours(client), _bare(head)) for _ in range(runs)]
+        finally:
+            client.clusters.stop()
+            client.transport.close()
+            running.stop()
+    accepted, listed, ended = (statistics.median(ours[n] for ours, _ in pairs) for n in range(3))
+    bare = statistics.median(theirs for _, theirs in pairs)
+    ratio = statistics.median(ours[2] / theirs for ours, theirs in pairs)
+    return [
+        ("a Ray head is ready", f"{ready:.1f} s", ""),
+        ("submit a job", f"{accepted * 1e3:.0f} ms", ""),
+        ("submit → visible in the list", f"{listed * 1e3:.0f} ms", "≤ 1500 ms"),
+        ("a trivial job, from submit to its end", f"{ended:.1f} s ({ratio:.2f} × bare Ray: {bare:.1f} s)", ""),
+    ]
