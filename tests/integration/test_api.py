@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import subprocess
 import sys
@@ -129,6 +131,21 @@ async def test_a_blob_goes_up_and_comes_down(api: Any) -> None:
     assert (code, answer["reason"]) == (400, "invalid")
     code, answer = await api("PUT", "/blobs/UPPER", data=b"x")
     assert (code, answer["reason"]) == (400, "invalid")
+
+
+async def test_a_full_disk_is_507_and_leaves_nothing(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+    assert (await api("GET", "/status"))[0] == 200
+
+    def no_room(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", no_room)
+        code, answer = await api("PUT", f"/blobs/{digest}", data=b"hello")
+    assert (code, answer["reason"]) == (507, "storage_full")
+    assert (await api("HEAD", f"/blobs/{digest}"))[0] == 404
+    assert (await api("PUT", f"/blobs/{digest}", data=b"hello"))[0] == 201
 
 
 async def test_the_served_openapi_document_is_valid_and_complete(api: Any) -> None:
