@@ -15,10 +15,10 @@ import support.server as servers
 from jupyter_ext.client import Client
 from jupyter_ext.values import new_id
 from jupyter_ext.workspace import Workspace
+from support.rows import row
 
 _ROWS = 10_000
 _AT = datetime(2026, 1, 1, tzinfo=UTC)
-_ZERO = "0" * 64
 
 
 def _seed(home: Path, owner: str) -> str:
@@ -35,65 +35,38 @@ def _seed(home: Path, owner: str) -> str:
     with store.write() as tx:
         tx.execute(
             sa.insert(label_task),
-            [_row(label_task, id=task_id, name="bench", dataset_id="d", classes=["a", "b"], **common)],
+            [row(label_task, id=task_id, name="bench", dataset_id="d", classes=["a", "b"], **common)],
         )
         for table in (dataset, label_set, profile, drift_report):
             tx.execute(
                 sa.insert(table),
-                [_row(table, id=new_id("x"), name=f"n{n}", version=1, task_id=task_id, **common) for n in range(_ROWS)],
+                [row(table, id=new_id("x"), name=f"n{n}", version=1, task_id=task_id, **common) for n in range(_ROWS)],
             )
         tx.execute(
             sa.insert(label_function),
             [
-                _row(label_function, id=new_id("f"), name=f"n{n}", version=1, task_id=task_id, **common)
+                row(label_function, id=new_id("f"), name=f"n{n}", version=1, task_id=task_id, **common)
                 for n in range(_ROWS)
             ],
         )
         tx.execute(
             sa.insert(label_vote),
             [
-                _row(label_vote, task_id=task_id, key=f"k{n}", voter=owner, label="a", updated_at=_AT)
+                row(label_vote, task_id=task_id, key=f"k{n}", voter=owner, label="a", updated_at=_AT)
                 for n in range(_ROWS)
             ],
         )
         jobs = [
-            _row(job, id=new_id("job"), name=f"n{n % 50}", state="succeeded", ended_at=_AT, **common)
+            row(job, id=new_id("job"), name=f"n{n % 50}", state="succeeded", ended_at=_AT, **common)
             for n in range(_ROWS)
         ]
         tx.execute(sa.insert(job), jobs)
         tx.execute(
             sa.insert(job_event),
-            [_row(job_event, job_id=jobs[0]["id"], to_state="queued", actor=owner, at=_AT) for _ in range(_ROWS)],
+            [row(job_event, job_id=jobs[0]["id"], to_state="queued", actor=owner, at=_AT) for _ in range(_ROWS)],
         )
     workspace.close()
     return f"{task_id} {jobs[0]['id']}"
-
-
-def _row(table: sa.Table, **given: Any) -> dict[str, Any]:
-    """Complete a row with plausible values for the columns that must not be empty."""
-    row = {}
-    for column in table.columns:
-        if column.name in given:
-            row[column.name] = given[column.name]
-        elif (
-            not column.nullable
-            and column.autoincrement is not True
-            and not (column.primary_key and column.name == "id")
-        ):
-            row[column.name] = _plausible(column)
-    return row
-
-
-def _plausible(column: sa.Column[Any]) -> Any:
-    if isinstance(column.type, sa.Boolean):
-        return False
-    if isinstance(column.type, (sa.Integer, sa.Float)):
-        return 1 if column.name != "alpha" else 0.05
-    if isinstance(column.type, sa.JSON):
-        return [] if column.name in {"columns", "functions", "voters", "polarity", "fetch", "classes"} else {}
-    if column.name in {"blob", "digest", "votes_blob", "spec_digest"}:
-        return _ZERO
-    return {"method": "majority", "correction": "bh", "backend": "local"}.get(column.name, "x")
 
 
 def measure(runs: int = 30) -> list[tuple[str, str, str]]:
