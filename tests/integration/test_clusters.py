@@ -131,8 +131,10 @@ def test_the_service_tells_what_the_head_has(service: ClusterService, connection
 
 
 def test_nobody_gets_in_without_the_token(connection: Connection) -> None:
+    stranger = RayJobs(connection.url, "0" * 64)
     with pytest.raises(Forbidden, match="refuses this token"):
-        RayJobs(connection.url, "0" * 64).list()
+        stranger.list()
+    stranger.close()
     submission = {"entrypoint": "exec true"}
     assert httpx.post(f"{connection.url}/api/jobs/", json=submission, trust_env=False).status_code == 401
 
