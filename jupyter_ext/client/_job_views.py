@@ -60,7 +60,8 @@ def card(job: JobDetail, log: str = "") -> str:
         # Reversed, so that a long log shows its end without a script that scrolls.
         "<div style='margin-top:6px;padding:6px 8px;max-height:16em;overflow:auto;display:flex;"
         "flex-direction:column-reverse;border:1px solid rgba(128,128,128,.35);border-radius:3px;"
-        f"background:rgba(128,128,128,.08)'><pre style='margin:0;font-size:90%;background:none'>{escape(shown)}</pre></div>"
+        "background:rgba(128,128,128,.08)'>"
+        f"<pre style='margin:0;font-size:90%;background:none'>{escape(shown)}</pre></div>"
         if shown
         else ""
     )

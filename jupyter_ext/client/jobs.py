@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.metadata
 import platform
 import re
@@ -335,13 +336,19 @@ def parse_seconds(text: str | None) -> float | None:
 
 def live_environment() -> dict[str, str]:
     """Return the Python of this kernel and the versions of the packages it has imported."""
-    imported = {name for name in sys.modules if "." not in name and not name.startswith("_")}
-    environment = {"python": platform.python_version()}
-    for package, distributions in importlib.metadata.packages_distributions().items():
-        if package in imported:
-            for distribution in distributions:
-                environment[distribution] = importlib.metadata.version(distribution)
-    return environment
+    imported = frozenset(name for name in sys.modules if "." not in name and not name.startswith("_"))
+    return {"python": platform.python_version(), **_versions(imported)}
+
+
+# Reading every package's metadata takes a third of a second: once, until something else is imported.
+@functools.lru_cache(maxsize=1)
+def _versions(imported: frozenset[str]) -> dict[str, str]:
+    return {
+        distribution: importlib.metadata.version(distribution)
+        for package, distributions in importlib.metadata.packages_distributions().items()
+        if package in imported
+        for distribution in distributions
+    }
 
 
 def _check(source: str) -> None:

@@ -192,7 +192,8 @@ describe('the connection', () => {
     events.connected = false;
     await model.start();
     await settle(600_000);
-    expect(server.count('list')).toBeLessThan(30);
+    // A steady poll would ask 120 times; the waits grow by chance, up to a minute each.
+    expect(server.count('list')).toBeLessThan(60);
     expect(model.state.error?.status).toBe(0);
   });
 
