@@ -22,7 +22,8 @@ _AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def _seed(home: Path, owner: str) -> str:
-    """Write 10,000 rows of every noun straight into the database, and return a label task's id."""
+    """Write 10,000 rows of every noun straight into the database; return the ids of a label task and of a job."""
+    from jupyter_ext.clusters.tables import cluster
     from jupyter_ext.datasets.tables import dataset
     from jupyter_ext.jobs.tables import job, job_event
     from jupyter_ext.labeling.tables import label_function, label_set, label_task, label_vote
@@ -37,10 +38,17 @@ def _seed(home: Path, owner: str) -> str:
             sa.insert(label_task),
             [row(label_task, id=task_id, name="bench", dataset_id="d", classes=["a", "b"], **common)],
         )
-        for table in (dataset, label_set, profile, drift_report):
+        tx.execute(
+            sa.insert(cluster),
+            [row(cluster, owner=owner, name=f"n{n}", state="stopped", used_at=_AT) for n in range(_ROWS)],
+        )
+        for table in (dataset, label_task, label_set, profile, drift_report):
             tx.execute(
                 sa.insert(table),
-                [row(table, id=new_id("x"), name=f"n{n}", version=1, task_id=task_id, **common) for n in range(_ROWS)],
+                [
+                    row(table, id=new_id("x"), name=f"n{n}", version=1, task_id=task_id, classes=["a", "b"], **common)
+                    for n in range(_ROWS)
+                ],
             )
         tx.execute(
             sa.insert(label_function),
@@ -82,6 +90,7 @@ def measure(runs: int = 30) -> list[tuple[str, str, str]]:
             client = Client(running.url, running.token)
             paths = {
                 "datasets": "datasets",
+                "label tasks": "labels/tasks",
                 "label sets": "labels/sets",
                 "functions of a task": f"labels/tasks/{task_id}/functions",
                 "votes of a task": f"labels/tasks/{task_id}/votes",
@@ -89,6 +98,7 @@ def measure(runs: int = 30) -> list[tuple[str, str, str]]:
                 "jobs that live": "jobs?state=live",
                 "jobs by name": "jobs?name=n7",
                 "events of a job": f"jobs/{job_id}/events",
+                "clusters": "clusters",
                 "profiles": "monitors/profiles",
                 "drift reports": "monitors/reports",
             }
