@@ -236,10 +236,12 @@ function render({ model, el }) {
 
   function onState() {
     state = model.get("_state");
-    // While answers are outstanding, the place shown is ahead of the one Python knows.
-    if (!pending.size) place = state.place;
+    // While votes are on their way, the place shown is ahead of the one Python knows.
+    if (!votesUnderWay()) place = state.place;
     draw();
   }
+
+  const votesUnderWay = () => [...pending.values()].some((about) => about.label);
 
   function keepImage(message, buffers) {
     asked.delete(message.image);
@@ -304,7 +306,7 @@ function render({ model, el }) {
   }
 
   function drawSaveState() {
-    const waiting = [...pending.values()].filter((about) => about.label).length;
+    const waiting = votesUnderWay();
     const unsaved = state.n_unsaved;
     let text = state.labelled ? "All votes saved" : "";
     if (waiting) text = slow ? "Waiting for the kernel…" : "Saving…";

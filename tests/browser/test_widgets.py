@@ -148,6 +148,7 @@ def test_a_vote_that_cannot_be_saved_is_told_kept_and_sent_again(labelling, lab)
     alert.get_by_role("button", name="Retry").click()
     expect(alert).to_be_hidden()
     progress(page, "1 of 4 labelled")
+    item(page, "item 2 · b")
     assert json.loads((lab.root / f"{name}.json").read_text()) == {"a": "malignant"}
 
     (lab.root / f"{name}.down").touch()
