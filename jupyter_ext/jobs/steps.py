@@ -16,14 +16,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
-from pydantic import ValidationError
 
-from jupyter_ext.errors import Forbidden, Invalid, NotFound, Unavailable
+from jupyter_ext.errors import Forbidden, Invalid, Unavailable
 from jupyter_ext.jobs import ledger, logs, tables
-from jupyter_ext.jobs.protocol import Context, Outcome, Status, Task, attempt_path, fence_path
+from jupyter_ext.jobs.evidence import Evidence
+from jupyter_ext.jobs.protocol import Context, Status, Task, attempt_path, fence_path
 from jupyter_ext.jobs.states import Blame, Verdict, judge
 from jupyter_ext.jobs.values import JobState, Resources
-from jupyter_ext.store import Row, Transaction, now
+from jupyter_ext.store import Row, now
 
 if TYPE_CHECKING:
     import logging
@@ -51,7 +51,6 @@ class Memory:
     polled_at: float = 0.0
     stopped_at: float = 0.0
     poked: bool = False
-    seen: Status | None = None
 
 
 class Steps:
@@ -71,6 +70,7 @@ class Steps:
         self._settings = settings
         self._start_cluster = start_cluster
         self._log = log
+        self._evidence = Evidence(service.store, log)
         self._memories: dict[str, Memory] = {}
 
     def advance(self, job_id: str) -> None:
@@ -83,7 +83,7 @@ class Steps:
             if row is None or step is None or not step(row):
                 break
         if row is None or JobState(row["state"]).final:
-            self._memories.pop(job_id, None)
+            self._forget(job_id)
 
     def _by_state(self) -> dict[JobState, Callable[[Row], bool]]:
         return {
@@ -124,7 +124,7 @@ class Steps:
 
     def _starting(self, row: Row) -> bool:
         attempt = self._attempt(row)
-        status = self._status(row)
+        status = self._evidence.status(row)
         if status is not None:
             return self._began(row, attempt, status)
         connection = self._clusters.connection(row["owner"])
@@ -154,11 +154,11 @@ class Steps:
 
     def _running(self, row: Row) -> bool:
         attempt = self._attempt(row)
-        status = self._status(row)
+        status = self._evidence.status(row)
         if status is not None:
-            self._ingest(row, attempt, status)
+            self._evidence.write_down(row, attempt, status)
             if status.finished:
-                return self._end(row, attempt, judge(self._outcome(row), None, "it left no outcome"))
+                return self._end(row, attempt, judge(self._evidence.outcome(row), None, "it left no outcome"))
         limit = row["timeout_s"]
         if limit is not None and attempt["started_at"] and now() - attempt["started_at"] > timedelta(seconds=limit):
             with self._store.write() as tx:
@@ -181,9 +181,9 @@ class Steps:
 
     def _cancelling(self, row: Row) -> bool:
         attempt = self._attempt(row)
-        status = self._status(row)
+        status = self._evidence.status(row)
         if status is not None:
-            self._ingest(row, attempt, status)
+            self._evidence.write_down(row, attempt, status)
         if not (status is not None and status.finished) and not self._stopped(row, attempt):
             return False
         # Whatever still runs somewhere out of reach may write nothing from now on.
@@ -234,7 +234,7 @@ class Steps:
         if info is None:
             return self._gone(row, attempt, silent, "Ray knows nothing of it")
         if info.ended:
-            outcome = self._outcome(row)
+            outcome = self._evidence.outcome(row)
             return self._end(row, attempt, judge(outcome, info.exit_code, info.message))
         if silent and status is not None:
             self.say(row, "No sign of life from the job's process, though Ray says that it runs.")
@@ -245,7 +245,7 @@ class Steps:
         return False
 
     def _gone(self, row: Row, attempt: Row, silent: bool, evidence: str) -> bool:
-        outcome = self._outcome(row)
+        outcome = self._evidence.outcome(row)
         if outcome is not None:
             return self._end(row, attempt, judge(outcome, None, evidence))
         if silent:
@@ -256,7 +256,7 @@ class Steps:
     def _end(self, row: Row, attempt: Row, verdict: Verdict) -> bool:
         if JobState(row["state"]) is JobState.STARTING:
             # Ended before its first word was read: the event history still tells of a run.
-            status = self._status(row)
+            status = self._evidence.status(row)
             if status is not None:
                 return self._began(row, attempt, status)
             if verdict.blame is Blame.NOBODY:
@@ -334,9 +334,9 @@ class Steps:
         **values: Any,
     ) -> None:
         """Move the job, end its attempt and settle the size of its log, in one transaction."""
-        status = self._status(row)
+        status = self._evidence.status(row)
         if status is not None:
-            self._ingest(row, attempt, status)
+            self._evidence.write_down(row, attempt, status)
         number = attempt["number"]
         size = logs.stored_size(self._store.objects, row["id"], number)
         with self._store.write() as tx:
@@ -352,59 +352,7 @@ class Steps:
             )
             if moved is not None:
                 ledger.end_attempt(tx, row["id"], number, ended, log_size=size, message=message, reason=reason)
-        self._memories.pop(row["id"], None)
-
-    def _ingest(self, row: Row, attempt: Row, status: Status) -> None:
-        """Write down what a status says that is new. Twice a second at most, as often as steps are taken."""
-        memory = self._memory(row)
-        before, memory.seen = memory.seen, status
-        if before is not None and before.model_copy(update={"at": status.at}) == status:
-            return
-        number = attempt["number"]
-        progress = status.progress.model_dump(mode="json") if status.progress else row["progress"]
-        last_step = status.progress.step if status.progress else attempt["last_step"]
-        what = "log"
-        if status.durable_step != attempt["durable_step"]:
-            what = "checkpoint"
-        elif progress != row["progress"]:
-            what = "progress"
-        with self._store.write() as tx:
-            job, table = tables.job, tables.attempt
-            message = row["message"]
-            if status.resumed_step is not None and attempt["resumed_step"] != status.resumed_step:
-                message = self._resumed(tx, row, number, status.resumed_step)
-            tx.execute(
-                sa.update(table)
-                .where(table.c.job_id == row["id"], table.c.number == number)
-                .values(
-                    log_size=status.log_size,
-                    durable_step=status.durable_step,
-                    resumed_step=status.resumed_step,
-                    last_step=last_step,
-                    message=message,
-                )
-            )
-            new = tx.one_or_none(
-                sa.update(job)
-                .where(job.c.id == row["id"], job.c.version == row["version"])
-                .values(
-                    progress=progress,
-                    message=message,
-                    log_size=ledger.log_total(number, row["id"], status.log_size),
-                )
-                .returning(job)
-            )
-            if new is not None:
-                ledger.announce(tx, new, what)
-
-    @staticmethod
-    def _resumed(tx: Transaction, row: Row, number: int, step: int) -> str:
-        table = tables.attempt
-        reached = tx.scalar(
-            sa.select(sa.func.max(table.c.last_step)).where(table.c.job_id == row["id"], table.c.number < number)
-        )
-        redone = max(0, (reached if reached is not None else step) - step)
-        return f"Attempt {number} resumed at step {step}; {redone} step{'' if redone == 1 else 's'} redone."
+        self._forget(row["id"])
 
     def say(self, row: Row, message: str) -> None:
         """Tell the user something about a job that stays in its state."""
@@ -461,25 +409,9 @@ class Steps:
             raise RuntimeError(f"job {row['id']} is {row['state']} without its attempt {row['attempt']}")
         return found
 
-    def _status(self, row: Row) -> Status | None:
-        try:
-            data = self._store.objects.get(attempt_path(row["id"], row["attempt"], "status.json"))
-            return Status.model_validate_json(data)
-        except NotFound:
-            return None
-        except ValidationError as error:
-            self._log.warning("The status of job %s can't be read: %s", row["id"], error)
-            return None
-
-    def _outcome(self, row: Row) -> Outcome | None:
-        try:
-            data = self._store.objects.get(attempt_path(row["id"], row["attempt"], "outcome.json"))
-            return Outcome.model_validate_json(data)
-        except NotFound:
-            return None
-        except ValidationError as error:
-            self._log.warning("The outcome of job %s can't be read: %s", row["id"], error)
-            return None
-
     def _memory(self, row: Row) -> Memory:
         return self._memories.setdefault(row["id"], Memory())
+
+    def _forget(self, job_id: str) -> None:
+        self._memories.pop(job_id, None)
+        self._evidence.forget(job_id)

@@ -102,10 +102,6 @@ class MlflowWorker:
             self._turn.release()
         raise Unavailable(f"The MLflow worker ended twice during {method!r}. {self._last_words()}", method=method)
 
-    def warm_up(self) -> None:
-        """Start the worker in the background, so that the first real request need not wait for it."""
-        threading.Thread(target=self._warm_up, name="mlflow-warm-up", daemon=True).start()
-
     def close(self) -> None:
         """Stop the worker. A request under way fails; later ones are refused."""
         self._closed = True
@@ -118,12 +114,6 @@ class MlflowWorker:
             self._reap()
         finally:
             self._turn.release()
-
-    def _warm_up(self) -> None:
-        try:
-            self.call("ping")
-        except JupyterExtError as error:
-            self._log.info("MLflow could not be started ahead of time: %s", error.message)
 
     def _ensure_started(self) -> None:
         if self._closed:

@@ -89,10 +89,6 @@ class RegistryService(LoggingConfigurable):
         self.worker = worker or self._own_worker(home)
         self._moves = AliasMoves(store, self.worker)
 
-    def warm_up(self) -> None:
-        """Start MLflow in the background: importing it takes seconds that the first request need not wait for."""
-        self.worker.warm_up()
-
     def close(self) -> None:
         """Stop MLflow's process."""
         self.worker.close()

@@ -126,14 +126,6 @@ def test_a_worker_that_cannot_start_says_why() -> None:
     worker.close()
 
 
-def test_warming_up_starts_it_in_the_background(echo: MlflowWorker) -> None:
-    echo.warm_up()
-    deadline = time.monotonic() + 30
-    while echo.pid is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert echo.pid is not None
-
-
 def speak(*lines: Any, seconds: str = "60") -> tuple[list[dict[str, Any]], str]:
     """Talk to the real worker by hand, without connecting it to MLflow."""
     text = "".join(line if isinstance(line, str) else json.dumps(line) + "\n" for line in lines)
