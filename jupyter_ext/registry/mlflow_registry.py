@@ -346,7 +346,8 @@ class MlflowRegistry:
         return self._read_facts[key]
 
     def _download(self, version: MlflowVersion, folder: str, file: str = "") -> str:
-        root = self._client.get_model_version_download_uri(version.name, str(version.version)).rstrip("/")
+        # What MLflow would answer to a request for the download URI, which reads all the model's versions first.
+        root = str(version.source or "").rstrip("/")
         uri = f"{root}/{file}" if file else root
         return str(download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=self._tracking_uri))
 
