@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -25,9 +27,11 @@ def _seed(home: Path, owner: str) -> str:
     """Write 10,000 rows of every noun straight into the database; return the ids of a label task and of a job."""
     from jupyter_ext.clusters.tables import cluster
     from jupyter_ext.datasets.tables import dataset
+    from jupyter_ext.jobs.protocol import checkpoints_path
     from jupyter_ext.jobs.tables import job, job_event
     from jupyter_ext.labeling.tables import label_function, label_set, label_task, label_vote
     from jupyter_ext.monitoring.tables import drift_report, profile
+    from jupyter_ext.registry.tables import alias_move
 
     workspace = Workspace(home=str(home))
     workspace.open()
@@ -73,8 +77,40 @@ def _seed(home: Path, owner: str) -> str:
             sa.insert(job_event),
             [row(job_event, job_id=jobs[0]["id"], to_state="queued", actor=owner, at=_AT) for _ in range(_ROWS)],
         )
+        tx.execute(
+            sa.insert(alias_move),
+            [
+                row(alias_move, model="m0", alias="champion", from_version=n, to_version=n + 1, at=_AT, done=True)
+                for n in range(1, _ROWS)
+            ],
+        )
+    objects = Path(workspace.store.objects.root_url.removeprefix("file://"))
+    folder = objects / checkpoints_path(jobs[0]["id"])
+    folder.mkdir(parents=True)
+    for n in range(_ROWS):
+        (folder / f"step-{n}").mkdir()
+        (folder / f"step-{n}" / "attempt-1.pkl").touch()
     workspace.close()
+    _seed_mlflow(home)
     return f"{task_id} {jobs[0]['id']}"
+
+
+def _seed_mlflow(home: Path) -> None:
+    """Write 10,000 models, and 10,000 versions of one, into MLflow's database."""
+    # MLflow makes its tables; in a process of its own, because importing it changes the one that measures.
+    uri = f"sqlite:///{home}/mlflow.db"
+    make = "import sys; from mlflow import MlflowClient; MlflowClient(sys.argv[1]).create_registered_model('m0')"
+    subprocess.run([sys.executable, "-c", make, uri], check=True, capture_output=True)
+    engine = sa.create_engine(uri)
+    tables = sa.MetaData()
+    tables.reflect(engine, only=["registered_models", "model_versions"])
+    model, version = tables.tables["registered_models"], tables.tables["model_versions"]
+    with engine.begin() as connection:
+        common = dict(connection.execute(sa.select(model)).mappings().one())
+        connection.execute(sa.insert(model), [{**common, "name": f"m{n}"} for n in range(1, _ROWS)])
+        common = {**common, "current_stage": "None", "status": "READY", "source": f"file://{home}/x"}
+        connection.execute(sa.insert(version), [{**common, "name": "m0", "version": n} for n in range(1, _ROWS + 1)])
+    engine.dispose()
 
 
 def measure(runs: int = 30) -> list[tuple[str, str, str]]:
@@ -98,7 +134,11 @@ def measure(runs: int = 30) -> list[tuple[str, str, str]]:
                 "jobs that live": "jobs?state=live",
                 "jobs by name": "jobs?name=n7",
                 "events of a job": f"jobs/{job_id}/events",
+                "checkpoints of a job": f"jobs/{job_id}/checkpoints",
                 "clusters": "clusters",
+                "models": "models",
+                "versions of a model": "models/m0/versions",
+                "moves of an alias": "models/m0/aliases/champion/history",
                 "profiles": "monitors/profiles",
                 "drift reports": "monitors/reports",
             }
