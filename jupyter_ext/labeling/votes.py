@@ -85,7 +85,7 @@ class VoteMatrix:
         Invalid
             Not two-dimensional, not whole numbers, or a vote outside the classes.
         """
-        dense = _as_integers(L, "votes")
+        dense = as_integers(L, "votes")
         if dense.ndim != 2:
             raise Invalid(f"Votes must have two dimensions (rows, voters), not {dense.ndim}.", shape=list(dense.shape))
         rows, columns = np.nonzero(dense != ABSTAIN)
@@ -123,7 +123,7 @@ class VoteMatrix:
         >>> VoteMatrix.from_triples([0, 0, 2], ["ana", "bo", "bo"], [1, 0, 1]).to_dense().tolist()
         [[1, 0], [-1, -1], [-1, 1]]
         """
-        rows, classes = _as_integers(items, "items"), _as_integers(values, "values")
+        rows, classes = as_integers(items, "items"), as_integers(values, "values")
         people = np.asarray(voters)
         if not (rows.ndim == classes.ndim == people.ndim == 1 and len(rows) == len(classes) == len(people)):
             raise Invalid(
@@ -234,11 +234,11 @@ class VoteMatrix:
     def class_counts(self) -> sparse.csr_array:
         """Count votes by row and class, shape (n, k), sparse."""
         rows = self.rows
-        return sparse.csr_array(
-            sparse.csr_array(
-                (np.ones(rows.nnz), rows.data.astype(np.int64) - 1, rows.indptr), shape=(self.shape[0], self.n_classes)
-            ).tocsc()  # through CSC, which sums what stands twice
+        counts = sparse.csr_array(
+            (np.ones(rows.nnz), rows.data.astype(np.int64) - 1, rows.indptr), shape=(self.shape[0], self.n_classes)
         )
+        counts.sum_duplicates()
+        return counts
 
     def patterns(self, extra: IntArray | None = None) -> Patterns:
         """Find the distinct rows, so that a fit costs what the patterns cost, however many rows there are.
@@ -280,7 +280,7 @@ def as_votes(votes: VoteMatrix | npt.ArrayLike, n_classes: int | None = None) ->
 
 def as_gold(gold: npt.ArrayLike, votes: VoteMatrix) -> IntArray:
     """Check known answers: shape (n,), class numbers, -1 where unknown."""
-    known = _as_integers(gold, "gold")
+    known = as_integers(gold, "gold")
     if known.shape != (votes.shape[0],):
         raise Invalid(f"Gold must have one entry a row, shape ({votes.shape[0]},), not {known.shape}.")
     if len(known) and (known.min() < ABSTAIN or known.max() >= votes.n_classes):
@@ -291,7 +291,8 @@ def as_gold(gold: npt.ArrayLike, votes: VoteMatrix) -> IntArray:
     return known
 
 
-def _as_integers(values: npt.ArrayLike, what: str) -> IntArray:
+def as_integers(values: npt.ArrayLike, what: str) -> IntArray:
+    """Accept whole numbers, of float type too, without NaN; ``what`` names them in the error."""
     try:
         array = np.asarray(values)
     except ValueError as error:
