@@ -88,8 +88,7 @@ def _seed(home: Path, owner: str) -> str:
     folder = objects / checkpoints_path(jobs[0]["id"])
     folder.mkdir(parents=True)
     for n in range(_ROWS):
-        (folder / f"step-{n}").mkdir()
-        (folder / f"step-{n}" / "attempt-1.pkl").touch()
+        (folder / f"step-{n}.attempt-1.pkl").touch()
     workspace.close()
     _seed_mlflow(home)
     return f"{task_id} {jobs[0]['id']}"

@@ -36,7 +36,7 @@ __all__ = ["Saved", "latest", "save"]
 #: How many checkpoints are kept unless `save` is told otherwise.
 KEEP = 3
 
-_PATH = re.compile(r"/step-(\d+)/attempt-(\d+)\.pkl$")
+_PATH = re.compile(r"/step-(\d+)\.attempt-(\d+)\.pkl$")
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def save(step: int, state: Any, *, keep: int = KEEP) -> None:
             "Save what can be: arrays, a state_dict, parameters."
         ) from error
     objects, folder, attempt = _place()
-    path = f"{folder}/step-{int(step):08d}/attempt-{attempt:05d}.pkl"
+    path = f"{folder}/step-{int(step):08d}.attempt-{attempt:05d}.pkl"
     objects.put(path, data)
     for entry in sorted(entries(objects.list(folder)), reverse=True)[keep:]:
         if entry.path != path:

@@ -8,7 +8,7 @@ Every attempt has its own folder, so a late write of a former attempt never touc
     jobs/<id>/attempts/00001/result.pkl          cloudpickle of {name: value}
     jobs/<id>/attempts/00001/outcome.json        Outcome: written last; without it there is no success
     jobs/<id>/logs/00001-00000000.log            the log of attempt 1 in chunks of equal size
-    jobs/<id>/checkpoints/step-00000012/attempt-00001.pkl
+    jobs/<id>/checkpoints/step-00000012.attempt-00001.pkl
 """
 
 from __future__ import annotations

@@ -188,12 +188,11 @@ class MlflowRegistry:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _model(self, name: str) -> RegisteredModel:
-        try:
-            return self._client.get_registered_model(name)
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                raise NotFound(f"There is no model {name!r}.", name=name) from error
-            raise
+        # Not `get_registered_model`, which reads every version of the model to tell the latest.
+        found = self._client.search_registered_models(f"name = {_quoted(name)}", max_results=1)
+        if not found:
+            raise NotFound(f"There is no model {name!r}.", name=name)
+        return found[0]
 
     def _version(self, model: RegisteredModel, ref: str) -> MlflowVersion:
         number = ref
