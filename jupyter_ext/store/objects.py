@@ -224,7 +224,7 @@ def _local_files(folder: str) -> Iterator[tuple[str, int, datetime]]:
         return
     except NotADirectoryError:
         # An object store lists an object that is called exactly as the prefix; so does a folder.
-        facts = os.stat(folder)  # noqa: PTH116 - paths are texts here
+        facts = os.stat(folder)
         yield folder, facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC)
         return
     for entry in entries:
