@@ -11,21 +11,38 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jupyter_ext.labeling.analysis import lf_summary
     from jupyter_ext.labeling.applier import LFApplier
+    from jupyter_ext.labeling.end_model import train_end_model
     from jupyter_ext.labeling.functions import labeling_function
+    from jupyter_ext.labeling.label_errors import find_label_errors
     from jupyter_ext.labeling.models.selection import fit_label_model
     from jupyter_ext.labeling.quality import agreement
+    from jupyter_ext.labeling.selecting import select
     from jupyter_ext.labeling.votes import ABSTAIN, VoteMatrix
 
-__all__ = ["ABSTAIN", "LFApplier", "VoteMatrix", "agreement", "fit_label_model", "labeling_function", "lf_summary"]
+__all__ = [
+    "ABSTAIN",
+    "LFApplier",
+    "VoteMatrix",
+    "agreement",
+    "find_label_errors",
+    "fit_label_model",
+    "labeling_function",
+    "lf_summary",
+    "select",
+    "train_end_model",
+]
 
 _HOMES = {
     "ABSTAIN": "votes",
     "LFApplier": "applier",
     "VoteMatrix": "votes",
     "agreement": "quality",
+    "find_label_errors": "label_errors",
     "fit_label_model": "models.selection",
     "labeling_function": "functions",
     "lf_summary": "analysis",
+    "select": "selecting",
+    "train_end_model": "end_model",
 }
 
 

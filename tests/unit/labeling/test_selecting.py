@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jupyter_ext.errors import Invalid
-from jupyter_ext.labeling import VoteMatrix
-from jupyter_ext.labeling.selecting import _STRATEGIES, _badge, _pool, select
+from jupyter_ext.labeling import VoteMatrix, select
+from jupyter_ext.labeling.selecting import _STRATEGIES, _badge, _pool
 
 _ = -1
 RANDOM = np.random.default_rng(0)
