@@ -69,8 +69,8 @@ class Clusters:
 
     Examples
     --------
-    >>> client.clusters.start()  # doctest: +SKIP
-    Cluster(name='default', …, state=<ClusterState.RUNNING: 'running'>, …)
+    >>> client.clusters.start().state
+    <ClusterState.RUNNING: 'running'>
     """
 
     def __init__(self, client: Client) -> None:

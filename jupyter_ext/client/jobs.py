@@ -183,8 +183,8 @@ class Jobs:
 
     Examples
     --------
-    >>> job = workspace.jobs.submit("y = x + 1", send={"x": 1}, fetch=["y"])   # doctest: +SKIP
-    >>> job.result()                                                            # doctest: +SKIP
+    >>> job = client.jobs.submit("y = x + 1", send={"x": 1}, fetch=["y"])
+    >>> job.result()
     {'y': 2}
     """
 

@@ -36,9 +36,11 @@ class Models:
 
     Examples
     --------
-    >>> workspace.models.register("churn", model, example=X.head(), job=job)       # doctest: +SKIP
-    >>> workspace.models.promote("churn", 3, "champion", reason="better recall")   # doctest: +SKIP
-    >>> workspace.models.load("churn", "@champion").predict(X)                     # doctest: +SKIP
+    >>> version = client.models.register("diagnosis", model, example=X.head())
+    >>> client.models.promote("diagnosis", version.version, "champion", reason="the first").to_version
+    1
+    >>> client.models.load("diagnosis", "@champion").predict(X.head()).tolist()
+    [0, 1, 1, 1, 1]
     """
 
     def __init__(self, client: Client) -> None:

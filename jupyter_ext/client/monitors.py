@@ -20,10 +20,12 @@ class Monitors:
 
     Examples
     --------
-    >>> profile = Profile.of(X_train)                                                  # doctest: +SKIP
-    >>> workspace.monitors.save_profile("churn-training", profile, model="churn/3")    # doctest: +SKIP
-    >>> report = drift(workspace.monitors.profile("churn-training"), today)            # doctest: +SKIP
-    >>> workspace.monitors.save_report("daily", report, model="churn/3")               # doctest: +SKIP
+    >>> from jupyter_ext.monitoring import Profile, drift
+    >>> stored = client.monitors.save_profile("biopsies", Profile.of(X[:300]))
+    >>> later = X[300:].assign(**{"mean area": X["mean area"] / 100})
+    >>> report = drift(client.monitors.profile("biopsies"), later)
+    >>> client.monitors.save_report("daily", report).drifted
+    ('mean area',)
     """
 
     def __init__(self, client: Client) -> None:

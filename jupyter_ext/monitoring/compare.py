@@ -167,16 +167,21 @@ def _common(reference: list[str], current: list[str]) -> tuple[list[str], dict[s
 
 def _check_methods(methods: Methods | None, features: list[str]) -> Mapping[str, Method] | tuple[Method, ...]:
     """Return methods as a mapping, or as a tuple to choose the first suitable from."""
-    by_name = isinstance(methods, Mapping)
-    chosen = dict(methods) if by_name else (methods,) if isinstance(methods, str) else tuple(methods or ())  # type: ignore[arg-type]
-    for method in chosen.values() if isinstance(chosen, dict) else chosen:
+    by_name: Mapping[str, Method] = {}
+    in_order: tuple[Method, ...] = ()
+    if isinstance(methods, Mapping):
+        by_name = methods
+    elif isinstance(methods, str):
+        in_order = (methods,)
+    elif methods is not None:
+        in_order = tuple(methods)
+    for method in (*by_name.values(), *in_order):
         if method not in METHODS:
             raise Invalid(f"There is no method {method!r}; choose among {', '.join(METHODS)}.", methods=list(METHODS))
-    if isinstance(chosen, dict):
-        unknown = sorted(str(key) for key in chosen if key not in features and key not in KINDS)
-        if unknown:
-            raise Invalid(f"methods names neither features in common nor kinds: {', '.join(unknown)}.", unknown=unknown)
-    return chosen  # type: ignore[return-value]
+    unknown = sorted(str(key) for key in by_name if key not in features and key not in KINDS)
+    if unknown:
+        raise Invalid(f"methods names neither features in common nor kinds: {', '.join(unknown)}.", unknown=unknown)
+    return by_name or in_order
 
 
 def _method_for(feature: str, kind: str, choice: Mapping[str, Method] | tuple[Method, ...]) -> Method:

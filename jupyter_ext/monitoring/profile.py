@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from jupyter_ext.errors import Invalid
-from jupyter_ext.monitoring.columns import SKETCH_K, Column, NumericColumn, column_from_parts, column_of
+from jupyter_ext.monitoring.columns import SKETCH_K, CategoryColumn, Column, NumericColumn, column_from_parts, column_of
 from jupyter_ext.monitoring.container import pack, unpack
 from jupyter_ext.monitoring.samples import (
     BUCKETS,
@@ -86,7 +86,8 @@ class Profile:
             sample = read_like(frame[name], model)
             return column_of(sample, model.edges if isinstance(model, NumericColumn) else None)
 
-        return cls(zip(frame.columns, in_threads(profile, list(frame.columns)), strict=True), len(frame))  # type: ignore[arg-type]
+        names = [str(name) for name in frame.columns]
+        return cls(dict(zip(names, in_threads(profile, names), strict=True)), len(frame))
 
     @property
     def n_rows(self) -> int:
@@ -272,4 +273,8 @@ def _plus(column: Column, other: Column) -> Column:
             column = column_of(all_missing_as(column, other.kind))
         else:
             other = column_of(all_missing_as(other, column.kind))
-    return column.plus(other)  # type: ignore[arg-type]
+    if isinstance(column, NumericColumn) and isinstance(other, NumericColumn):
+        return column.plus(other)
+    if isinstance(column, CategoryColumn) and isinstance(other, CategoryColumn):
+        return column.plus(other)
+    raise AssertionError(f"columns of one kind ({column.kind}) are kept in two ways")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -86,10 +87,9 @@ class Ballot:
         self.classes = classes
         self._by_text = {str(key): key for key in keys}
         if len(self._by_text) != len(keys):
-            seen: set[str] = set()
-            twice = [str(key) for key in keys if str(key) in seen or seen.add(str(key))]  # type: ignore[func-returns-value]
+            twice = [text for text, times in Counter(map(str, keys)).items() if times > 1]
             raise Invalid(
-                f"Every item needs a key of its own; given more than once: {_some(dict.fromkeys(twice))}. "
+                f"Every item needs a key of its own; given more than once: {_some(twice)}. "
                 "Name a column of unique values with key=, or reset the index."
             )
         self.queue: list[Key] = [self.key(key) for key in order] if order is not None else list(keys)
