@@ -234,9 +234,9 @@ class VoteMatrix:
     def class_counts(self) -> sparse.csr_array:
         """Count votes by row and class, shape (n, k), sparse."""
         rows = self.rows
-        counts = sparse.csr_array(
-            (np.ones(rows.nnz), rows.data.astype(np.int64) - 1, rows.indptr), shape=(self.shape[0], self.n_classes)
-        )
+        # A pointer array of its own: summing what stands twice is done in place.
+        parts = np.ones(rows.nnz), rows.data.astype(np.int64) - 1, rows.indptr.copy()
+        counts = sparse.csr_array(parts, shape=(self.shape[0], self.n_classes))
         counts.sum_duplicates()
         return counts
 

@@ -132,3 +132,10 @@ def test_voters_of_one_name_are_refused():
 def test_gold_must_fit(gold, says):
     with pytest.raises(Invalid, match=says):
         as_gold(gold, VoteMatrix.from_dense([[0], [1]]))
+
+
+def test_counting_votes_leaves_the_matrix_as_it_is():
+    votes = VoteMatrix.from_dense([[1, 1, -1], [0, -1, 1]])
+    assert votes.class_counts().toarray().tolist() == [[0, 2], [1, 1]]
+    assert votes.rows.toarray().tolist() == [[2, 2, 0], [1, 0, 2]]
+    assert votes.class_counts().toarray().tolist() == [[0, 2], [1, 1]]
