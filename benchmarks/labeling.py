@@ -27,7 +27,8 @@ _ROOT = Path(__file__).parent.parent
 DATA = _ROOT.parent / "shared" / "data" / "labeling"
 _REQUIREMENTS = Path(__file__).with_name("labeling_peers.txt")
 _SIDE = Path(__file__).with_name("labeling_side.py")
-_CROWDKIT = ("DawidSkene", "OneCoinDawidSkene", "GLAD", "MACE", "Wawa", "ZeroBasedSkill", "MMSR")
+#: Without GLAD, which takes minutes and is between the others.
+_CROWDKIT = ("DawidSkene", "OneCoinDawidSkene", "MACE", "Wawa", "ZeroBasedSkill", "MMSR")
 _CROWDS = ("bluebird", "rte", "web", "weather_sentiment", "sentence_polarity", "product", "sentiment", "face")
 
 Rows = Iterator[tuple[str, str, str]]

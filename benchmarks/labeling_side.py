@@ -9,7 +9,6 @@ in this environment, the peers in theirs, which has nothing of ours; hence impor
 from __future__ import annotations
 
 import importlib
-import inspect
 import json
 import re
 import resource
@@ -71,15 +70,13 @@ def ours_crowd(data: Arrays) -> tuple[Arrays, dict[str, Any]]:
 
 
 def crowdkit(data: Arrays) -> tuple[Arrays, dict[str, Any]]:
-    """Run crowd-kit's aggregations ``methods`` with their own defaults, those that iterate up to 100 times."""
+    """Run crowd-kit's aggregations ``methods`` with their own defaults."""
     aggregation = importlib.import_module("crowdkit.aggregation")
     pandas = importlib.import_module("pandas")
     frame = pandas.DataFrame({"task": data["items"], "worker": data["workers"], "label": data["labels"]})
 
     def run(method: str) -> tuple[Any, float, str]:
-        made = getattr(aggregation, method)
-        iterations = {"n_iter": 100} if "n_iter" in inspect.signature(made).parameters else {}
-        model = made(**iterations)
+        model = getattr(aggregation, method)()
         start = time.perf_counter()
         if hasattr(model, "fit_predict_proba"):
             proba = model.fit_predict_proba(frame)
@@ -95,7 +92,8 @@ def crowdkit(data: Arrays) -> tuple[Arrays, dict[str, Any]]:
 
 def _each(run: Callable[[str], tuple[Any, float, str]], methods: list[str]) -> tuple[Arrays, dict[str, Any]]:
     """Run all methods; one that fails does not take the others along."""
-    arrays, told = {}, {}
+    arrays: Arrays = {}
+    told: dict[str, Any] = {}
     for method in methods:
         try:
             arrays[method], seconds, chosen = run(method)
