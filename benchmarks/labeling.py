@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from sklearn.metrics import f1_score
+
+from jupyter_ext.labeling import find_label_errors, fit_label_model, train_end_model
 
 _ROOT = Path(__file__).parent.parent
 DATA = _ROOT.parent / "shared" / "data" / "labeling"
@@ -48,6 +52,8 @@ def measure() -> Rows:
         yield from _functions(peers)
         yield from _crowds(peers)
         yield from _applier(peers)
+        yield from _label_errors()
+        yield from _end_model()
     else:
         yield "real vote sets", f"skipped: {os.path.relpath(DATA, _ROOT)} is absent", ""
     yield from _fit_time(peers)
@@ -274,6 +280,45 @@ def _applier(peers: Path | None) -> Rows:
     same = "the same votes" if (theirs["L"] == arrays["L"]).all() else "OTHER VOTES"
     ratio = peer["seconds"] / told["seconds"]
     yield what, f"{figure}, Snorkel {peer['seconds']:.2f} s: {ratio:.1f} × as fast, {same}", "≥ 4 ×"
+
+
+def _label_errors() -> Rows:
+    """Precision among the rows that people reviewed, averaged over all depths."""
+    for name in ("20news", "cifar10"):
+        folder = DATA / "label_errors" / name
+        given, proba = np.load(folder / "given_labels.npy"), np.load(folder / "pred_probs.npy")
+        reviewed = json.loads((folder / "reviewed.json").read_text())
+        wrong = {item["id"]: item["mturk"]["given"] < 3 for item in reviewed}
+        plain = np.argsort(proba[np.arange(len(given)), given], kind="stable")
+        ours, theirs = (
+            np.cumsum(hits) / np.arange(1, len(hits) + 1)
+            for hits in ([wrong[row] for row in rows if row in wrong] for rows in (_worst(given, proba), plain))
+        )
+        figure = f"ours {ours.mean():.4f}, self-confidence {theirs.mean():.4f}; least gain {(ours - theirs).min():.4f}"
+        yield f"label errors, {name}, mean precision", figure, "≥ self-confidence at every depth"
+
+
+def _worst(given: Array, proba: Array) -> list[int]:
+    found: list[int] = find_label_errors(given, proba)["row"].tolist()
+    return found
+
+
+def _end_model() -> Rows:
+    messages, gold, _, _ = sms_rules()
+    votes, _ = sms()
+    train, test = slice(0, len(messages) - 500), slice(len(messages) - 500, None)
+    label_model = fit_label_model(votes[train], n_classes=2)
+    start = time.perf_counter()
+    model = train_end_model(messages[train], label_model.predict_proba(votes[train]), votes=votes[train])
+    seconds = time.perf_counter() - start
+    f1 = {
+        "end model": f1_score(gold[test], model.predict(messages[test])),
+        "votes alone": f1_score(gold[test], label_model.predict(votes[test]) == 1),
+    }
+    figure = f"{seconds:.1f} s; F1 on 500 new messages: " + ", ".join(
+        f"{name} {value:.3f}" for name, value in f1.items()
+    )
+    yield f"end model, sms, {len(messages) - 500} messages", figure, "≤ 5 s"
 
 
 def synthetic(n: int, m: int, k: int, coverage: float, seed: int = 0) -> tuple[Array, Array]:
