@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jupyter_ext.labeling.analysis import lf_summary
+    from jupyter_ext.labeling.annotators import annotator_quality
     from jupyter_ext.labeling.applier import LFApplier
     from jupyter_ext.labeling.end_model import train_end_model
     from jupyter_ext.labeling.functions import labeling_function
@@ -24,6 +25,7 @@ __all__ = [
     "LFApplier",
     "VoteMatrix",
     "agreement",
+    "annotator_quality",
     "find_label_errors",
     "fit_label_model",
     "labeling_function",
@@ -37,6 +39,7 @@ _HOMES = {
     "LFApplier": "applier",
     "VoteMatrix": "votes",
     "agreement": "quality",
+    "annotator_quality": "annotators",
     "find_label_errors": "label_errors",
     "fit_label_model": "models.selection",
     "labeling_function": "functions",

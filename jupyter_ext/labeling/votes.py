@@ -54,6 +54,7 @@ class VoteMatrix:
         # An entry holds class + 1, so that "nothing stored" and "abstains" are the same thing.
         self._stored = stored
         self._rows: sparse.csr_array | None = None
+        self._patterns: Patterns | None = None
         self.voters = voters
         self.n_classes = n_classes
         self.kinds = kinds
@@ -220,6 +221,10 @@ class VoteMatrix:
         covered: npt.NDArray[np.bool_] = np.diff(self.rows.indptr) > 0
         return covered
 
+    def take(self, rows: IntArray) -> VoteMatrix:
+        """Return the matrix of some rows, given by their numbers, with the same voters and classes."""
+        return VoteMatrix(sparse.csc_array(self.rows[rows]), self.voters, self.n_classes, self.kinds)
+
     def column(self, voter: int | str) -> tuple[IntArray, IntArray]:
         """Return the row numbers and class numbers of one voter's votes."""
         j = self.voters.index(voter) if isinstance(voter, str) else voter
@@ -245,7 +250,11 @@ class VoteMatrix:
 
         ``extra`` (n,) tells apart rows with the same votes (known answers, say).
         """
-        return distinct_rows(self.rows, extra)
+        if extra is not None:
+            return distinct_rows(self.rows, extra)
+        if self._patterns is None:
+            self._patterns = distinct_rows(self.rows)
+        return self._patterns
 
     def __repr__(self) -> str:
         return (

@@ -78,9 +78,10 @@ class DawidSkene(LabelModel):
             n_iterations += 1
             _clamp(q, known)
             self._maximise(onehot, weight[:, None] * q, class_prior, smoothing)
+            before = q
             q, evidence = _normalised(onehot @ self._log_theta + self._log_base)
             likelihood = float(weight @ evidence) / weight.sum()
-            converged = abs(likelihood - previous) < tolerance
+            converged = self._settled(before, q, likelihood - previous, tolerance)
             previous = likelihood
             if converged:
                 break
@@ -115,6 +116,11 @@ class DawidSkene(LabelModel):
         if self._symbol[j]:
             theta[:, -1] = np.exp(self._log_silence[j])
         return theta
+
+    @staticmethod
+    def _settled(before: FloatArray, after: FloatArray, gain: float, tolerance: float) -> bool:
+        """Whether EM may stop: the likelihood a row hardly changes."""
+        return abs(gain) < tolerance
 
     def _maximise(
         self, onehot: sparse.csr_array, q: FloatArray, class_prior: FloatArray | None, smoothing: float

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -12,14 +13,19 @@ import numpy.typing as npt
 from jupyter_ext.errors import Invalid
 from jupyter_ext.labeling.models.base import LabelModel
 from jupyter_ext.labeling.models.dawid_skene import DawidSkene
+from jupyter_ext.labeling.models.ebcc import EBCC
+from jupyter_ext.labeling.models.hyper import MOST_CLASSES, HyperLabelModel
+from jupyter_ext.labeling.models.ibcc import IBCC
 from jupyter_ext.labeling.models.majority import MajorityVote
 from jupyter_ext.labeling.votes import ABSTAIN, FloatArray, IntArray, VoteMatrix, as_gold, as_votes
 
-Method = Literal["auto", "majority", "dawid_skene"]
+Method = Literal["auto", "majority", "dawid_skene", "ibcc", "ebcc", "hyper"]
 Missing = Literal["auto", "symbol", "missing"]
 
 #: From how many known answers on they choose the model; fewer tell too little (a standard error of 9 points at 30).
 _ENOUGH_GOLD = 30
+#: Rows that tell how far two models differ, to a percent.
+_SAMPLE = 10_000
 
 
 def fit_label_model(
@@ -40,16 +46,18 @@ def fit_label_model(
     n_classes
         How many classes there are; the matrix's own number without.
     method
-        ``"majority"``, ``"dawid_skene"``, or ``"auto"``, which chooses and says why in ``.report``.
+        ``"majority"``, ``"dawid_skene"``, ``"ibcc"``, ``"ebcc"``, ``"hyper"``, or ``"auto"``, which chooses and says
+        why in ``.report``.
     class_prior
         Known shares of the classes, shape (k,).
     gold
-        Known answers, shape (n,), -1 where unknown. Dawid-Skene holds them fixed; ``"auto"`` chooses by 30 or more.
+        Known answers, shape (n,), -1 where unknown. Dawid-Skene, iBCC and EBCC hold them fixed, the hyper label model
+        is calibrated to them; ``"auto"`` chooses by 30 or more.
     missing
         What silence means: ``"symbol"`` (it tells something), ``"missing"`` (it tells nothing), or ``"auto"``: a symbol
         for functions, missing for people.
     random_state
-        Seed of methods that draw. Those here don't.
+        Seed of methods that draw: EBCC's starts.
 
     Returns
     -------
@@ -64,9 +72,9 @@ def fit_label_model(
 
     Notes
     -----
-    ``"auto"`` takes Dawid-Skene where several classes of every function can be checked against each other, and for
-    people; the majority where a function knows one class only (its accuracy can't be told from the class's share),
-    where voters gave fewer votes than a confusion matrix has cells, and whenever Dawid-Skene collapses.
+    ``"auto"`` takes the hyper label model for functions. For people alone it takes Dawid-Skene where each gave as many
+    votes as a confusion matrix has cells, else iBCC, whose prior steadies voters with few votes. Above 100 classes it
+    takes the majority, and also whenever the model collapses: gives up a class that a good share of the votes is for.
 
     Examples
     --------
@@ -77,62 +85,114 @@ def fit_label_model(
     matrix = as_votes(votes, n_classes)
     if not matrix.n_votes:
         raise Invalid("There is no vote at all; apply functions or label some rows first.")
-    prior = None if class_prior is None else _as_prior(class_prior, matrix.n_classes)
-    known = None if gold is None else as_gold(gold, matrix)
-    symbol = _silence(matrix, missing)
-    if method == "majority":
-        return MajorityVote(matrix, class_prior=prior)
-    if method == "dawid_skene":
-        model = DawidSkene(matrix, symbol=symbol, class_prior=prior, gold=known)
-        for note in model.report.notes:
-            warnings.warn(note, UserWarning, stacklevel=2)
-        return model
+    ask = _Request(
+        matrix,
+        symbol=_silence(matrix, missing),
+        prior=None if class_prior is None else _as_prior(class_prior, matrix.n_classes),
+        gold=None if gold is None else as_gold(gold, matrix),
+        random_state=random_state,
+    )
     if method == "auto":
-        return _choose(matrix, symbol, prior, known)
-    raise Invalid(f"There is no label model {method!r}; there are 'auto', 'majority' and 'dawid_skene'.")
-
-
-def _choose(
-    votes: VoteMatrix, symbol: npt.NDArray[np.bool_], prior: FloatArray | None, gold: IntArray | None
-) -> LabelModel:
-    def majority(reason: str, notes: tuple[str, ...] = ()) -> LabelModel:
-        return MajorityVote(votes, class_prior=prior, reason=reason, notes=notes)
-
-    usable = np.zeros(0, np.int64) if gold is None else np.flatnonzero((gold != ABSTAIN) & votes.covered)
-    if gold is not None and len(usable) >= _ENOUGH_GOLD:
-        # Compared without having seen the answers, which would favour the model that holds them fixed.
-        loss = {
-            model.method: _log_loss(model.predict_proba(votes)[usable], gold[usable])
-            for model in (majority(""), DawidSkene(votes, symbol=symbol, class_prior=prior))
-        }
-        told = (
-            f"log loss on {len(usable)} known answers: "
-            f"majority {loss['majority']:.3f}, Dawid-Skene {loss['dawid_skene']:.3f}"
-        )
-        if loss["majority"] <= loss["dawid_skene"]:
-            return majority(f"chosen by the {told}")
-        reason = f"chosen by the {told}"
-    else:
-        one_sided = [votes.voters[j] for j in np.flatnonzero(symbol) if len(np.unique(votes.column(int(j))[1])) == 1]
-        if one_sided:
-            shown = ", ".join(one_sided[:3]) + (", …" if len(one_sided) > 3 else "")
-            return majority(
-                f"chosen because {len(one_sided)} functions vote for one class only ({shown}): "
-                "how often they are right can't be told from votes alone"
-            )
-        per_voter, cells = votes.n_votes / votes.shape[1], votes.n_classes**2
-        if per_voter < cells:
-            return majority(
-                f"chosen because a voter gave {per_voter:.1f} votes on average, "
-                f"too few for the {cells} cells of a confusion matrix"
-            )
-        reason = "chosen because every voter takes several classes, so their agreement tells how reliable each is"
-    model = DawidSkene(votes, symbol=symbol, class_prior=prior, gold=gold, reason=reason)
-    if model.collapsed:
-        return majority("fell back from Dawid-Skene, which collapsed", notes=model.report.notes)
-    apart = float((model.predict(votes) != majority("").predict(votes))[votes.covered].mean())
-    model.report = replace(model.report, notes=(f"It differs from the majority on {apart:.1%} of the covered rows.",))
+        return _choose(ask)
+    if method not in _FITS:
+        known = ", ".join(repr(name) for name in _FITS)
+        raise Invalid(f"There is no label model {method!r}; there are 'auto', {known}.")
+    model = ask.fit(method)
+    for note in model.report.notes:
+        warnings.warn(note, UserWarning, stacklevel=2)
     return model
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What was asked for: everything but the method."""
+
+    votes: VoteMatrix
+    symbol: npt.NDArray[np.bool_]
+    prior: FloatArray | None
+    gold: IntArray | None
+    random_state: int
+
+    def fit(self, method: str, reason: str = "asked for") -> LabelModel:
+        return _FITS[method](self, reason)
+
+
+_FITS: dict[str, Callable[[_Request, str], LabelModel]] = {
+    "majority": lambda ask, reason: MajorityVote(ask.votes, class_prior=ask.prior, reason=reason),
+    "dawid_skene": lambda ask, reason: DawidSkene(
+        ask.votes, symbol=ask.symbol, class_prior=ask.prior, gold=ask.gold, reason=reason
+    ),
+    "ibcc": lambda ask, reason: IBCC(ask.votes, symbol=ask.symbol, class_prior=ask.prior, gold=ask.gold, reason=reason),
+    "ebcc": lambda ask, reason: EBCC(
+        ask.votes,
+        symbol=ask.symbol,
+        class_prior=ask.prior,
+        gold=ask.gold,
+        random_state=ask.random_state,
+        reason=reason,
+    ),
+    "hyper": lambda ask, reason: HyperLabelModel(ask.votes, class_prior=ask.prior, gold=ask.gold, reason=reason),
+}
+
+
+def _choose(ask: _Request) -> LabelModel:
+    """Choose by known answers where there are enough, else by what the voters are; fall back to the majority aloud."""
+    votes = ask.votes
+    usable = np.zeros(0, np.int64) if ask.gold is None else np.flatnonzero((ask.gold != ABSTAIN) & votes.covered)
+    if ask.gold is not None and len(usable) >= _ENOUGH_GOLD:
+        method, reason = _by_gold(ask, usable, ask.gold[usable])
+    else:
+        method, reason = _by_voters(ask)
+    model = ask.fit(method, reason)
+    if method == "majority":
+        return model
+    if getattr(model, "collapsed", False):
+        notes = model.report.notes
+        fallen = MajorityVote(
+            votes, class_prior=ask.prior, reason=f"fell back from {method}, which collapsed", notes=notes
+        )
+        warnings.warn(f"{notes[0]} The majority vote is used instead.", UserWarning, stacklevel=3)
+        return fallen
+    notes = (*model.report.notes, f"It differs from the majority on {_apart(model, votes):.1%} of the covered rows.")
+    model.report = replace(model.report, notes=notes)
+    return model
+
+
+def _apart(model: LabelModel, votes: VoteMatrix) -> float:
+    """Return the share of covered rows that the model labels otherwise than the majority, from a sample of them."""
+    rows = np.flatnonzero(votes.covered)
+    if len(rows) > _SAMPLE:
+        rows = np.sort(np.random.default_rng(0).choice(rows, _SAMPLE, replace=False))
+    some = votes.take(rows)
+    return float((model.predict(some) != MajorityVote(some).predict(some)).mean())
+
+
+def _by_gold(ask: _Request, rows: IntArray, known: IntArray) -> tuple[str, str]:
+    # Compared without having seen the answers, which would favour the models that hold them fixed.
+    blind = replace(ask, gold=None)
+    methods = ["majority", "dawid_skene", "ibcc"]
+    if ask.votes.n_classes <= MOST_CLASSES:
+        methods.append("hyper")
+    loss = {method: _log_loss(blind.fit(method).predict_proba(ask.votes)[rows], known) for method in methods}
+    best = min(methods, key=lambda method: loss[method])
+    told = ", ".join(f"{method} {value:.3f}" for method, value in loss.items())
+    return best, f"chosen by the log loss on {len(rows)} known answers: {told}"
+
+
+def _by_voters(ask: _Request) -> tuple[str, str]:
+    votes, k = ask.votes, ask.votes.n_classes
+    per_voter = votes.n_votes / votes.shape[1]
+    if k > MOST_CLASSES:
+        return "majority", f"chosen because {k} classes are too many to learn how voters confuse them"
+    if ask.symbol.any():
+        return "hyper", "chosen because it reads functions of every kind without a fit that could go astray"
+    if per_voter < k**2:
+        return (
+            "ibcc",
+            f"chosen because a person gave {per_voter:.1f} votes on average, too few for the {k**2} cells of a "
+            "confusion matrix without a prior",
+        )
+    return "dawid_skene", "chosen because every person gave enough votes to tell how reliable each is"
 
 
 def _silence(votes: VoteMatrix, missing: Missing) -> npt.NDArray[np.bool_]:

@@ -66,24 +66,36 @@ def test_reading_the_silence_of_keyword_functions_as_missing_loses_a_third():
 
 
 @pytest.mark.parametrize(
-    ("name", "majority", "dawid_skene"),
+    ("name", "majority", "dawid_skene", "ibcc"),
     [
-        ("bluebird", 0.759, 0.898),
-        ("rte", 0.897, 0.928),
-        ("web", 0.731, 0.819),
-        ("weather_sentiment", 0.882, 0.830),
-        ("sentence_polarity", 0.886, 0.915),
-        ("product", 0.897, 0.940),
-        ("sentiment", 0.934, 0.960),
-        ("face", 0.637, 0.640),
+        ("bluebird", 0.759, 0.898, 0.889),
+        ("rte", 0.897, 0.928, 0.928),
+        ("web", 0.731, 0.819, 0.751),
+        ("weather_sentiment", 0.882, 0.830, 0.883),
+        ("sentence_polarity", 0.886, 0.915, 0.915),
+        ("product", 0.897, 0.940, 0.938),
+        ("sentiment", 0.934, 0.960, 0.960),
+        ("face", 0.637, 0.640, 0.640),
     ],
 )
-def test_crowds(name, majority, dawid_skene):
+def test_crowds(name, majority, dawid_skene, ibcc):
     votes, gold = crowd(name)
-    assert expected_accuracy(fit_label_model(votes, method="majority"), votes, gold) == pytest.approx(
-        majority, abs=0.001
-    )
-    model = fit_label_model(votes, method="dawid_skene")
-    assert expected_accuracy(model, votes, gold) == pytest.approx(dawid_skene, abs=0.003)
-    chosen = fit_label_model(votes)
-    assert chosen.method == ("majority" if name == "weather_sentiment" else "dawid_skene")
+
+    def accuracy(method: str) -> float:
+        return expected_accuracy(fit_label_model(votes, method=method), votes, gold)
+
+    assert accuracy("majority") == pytest.approx(majority, abs=0.001)
+    assert accuracy("dawid_skene") == pytest.approx(dawid_skene, abs=0.003)
+    assert accuracy("ibcc") == pytest.approx(ibcc, abs=0.00051)
+    assert accuracy("auto") >= ibcc - 0.001
+    assert fit_label_model(votes).method == ("ibcc" if name == "weather_sentiment" else "dawid_skene")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_auto_beats_the_majority_on_functions(split):
+    votes, gold = youtube(split)
+    covered = (votes >= 0).any(axis=1)
+    chosen, majority = fit_label_model(votes), fit_label_model(votes, method="majority")
+    assert chosen.method == "hyper"
+    right = expected_accuracy(chosen, votes[covered], gold[covered])
+    assert right > expected_accuracy(majority, votes[covered], gold[covered])

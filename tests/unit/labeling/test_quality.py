@@ -94,8 +94,46 @@ def test_it_takes_a_vote_matrix_and_is_the_same_every_time():
     assert agreement(votes) == agreement(PUBLISHED)
 
 
+@pytest.mark.parametrize(
+    ("level", "value"), [("nominal", 0.743), ("ordinal", 0.815), ("interval", 0.849), ("ratio", 0.797)]
+)
+def test_the_published_answers_at_each_level(level, value):
+    """Krippendorff's own four answers for his data."""
+    assert agreement(PUBLISHED, level=level, n_bootstrap=10).value == pytest.approx(value, abs=0.0005)
+
+
+@pytest.mark.parametrize(("metric", "value"), [("percent", 0.81818), ("fleiss", 0.76117), ("gwet", 0.77544)])
+def test_the_published_answers_of_other_metrics(metric, value):
+    """K. L. Gwet, Handbook of Inter-Rater Reliability, 4th edition (2014): the same data, five classes."""
+    classes = np.where(PUBLISHED > 0, PUBLISHED - 1, -1)
+    result = agreement(classes, metric=metric)
+    assert result.value == pytest.approx(value, abs=0.00001)
+    assert result.low < result.value < result.high
+    assert result.n_items == 11
+
+
+def test_kappa_of_two():
+    """The worked example of the method: 20 yes-yes, 5 and 10 apart, 15 no-no gives 0.4."""
+    votes = [[0, 0]] * 20 + [[0, 1]] * 5 + [[1, 0]] * 10 + [[1, 1]] * 15
+    assert agreement(votes, metric="cohen").value == pytest.approx(0.4)
+    assert agreement([*votes, [0, -1]], metric="cohen").n_items == 50
+
+
+def test_weighted_kappa_forgives_near_misses():
+    near, far = [[0, 0], [1, 1], [2, 2], [0, 1]], [[0, 0], [1, 1], [2, 2], [0, 2]]
+    for level in ("ordinal", "interval"):
+        values = [agreement(votes, metric="cohen", level=level).value for votes in (near, far)]
+        assert values[0] > values[1]
+
+
 def test_bad_arguments():
-    with pytest.raises(Invalid, match="Krippendorff"):
+    with pytest.raises(Invalid, match="no metric 'kappa'; there are krippendorff, percent, cohen"):
+        agreement(PUBLISHED, metric="kappa")
+    with pytest.raises(Invalid, match="no level 'fine'"):
+        agreement(PUBLISHED, level="fine")
+    with pytest.raises(Invalid, match="knows no 'ratio' level"):
+        agreement(PUBLISHED, metric="fleiss", level="ratio")
+    with pytest.raises(Invalid, match="two voters, not 4"):
         agreement(PUBLISHED, metric="cohen")
     with pytest.raises(Invalid, match="confidence"):
         agreement(PUBLISHED, confidence=95)
