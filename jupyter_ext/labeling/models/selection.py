@@ -17,9 +17,11 @@ from jupyter_ext.labeling.models.ebcc import EBCC
 from jupyter_ext.labeling.models.hyper import MOST_CLASSES, HyperLabelModel
 from jupyter_ext.labeling.models.ibcc import IBCC
 from jupyter_ext.labeling.models.majority import MajorityVote
+from jupyter_ext.labeling.models.triplet import Triplet
+from jupyter_ext.labeling.models.weighted_majority import WeightedMajority
 from jupyter_ext.labeling.votes import ABSTAIN, FloatArray, IntArray, VoteMatrix, as_gold, as_votes
 
-Method = Literal["auto", "majority", "dawid_skene", "ibcc", "ebcc", "hyper"]
+Method = Literal["auto", "majority", "weighted_majority", "triplet", "dawid_skene", "ibcc", "ebcc", "hyper"]
 Missing = Literal["auto", "symbol", "missing"]
 
 #: From how many known answers on they choose the model; fewer tell too little (a standard error of 9 points at 30).
@@ -46,8 +48,8 @@ def fit_label_model(
     n_classes
         How many classes there are; the matrix's own number without.
     method
-        ``"majority"``, ``"dawid_skene"``, ``"ibcc"``, ``"ebcc"``, ``"hyper"``, or ``"auto"``, which chooses and says
-        why in ``.report``.
+        ``"majority"``, ``"weighted_majority"``, ``"triplet"``, ``"dawid_skene"``, ``"ibcc"``, ``"ebcc"``, ``"hyper"``,
+        or ``"auto"``, which chooses and says why in ``.report``.
     class_prior
         Known shares of the classes, shape (k,).
     gold
@@ -119,6 +121,10 @@ class _Request:
 
 _FITS: dict[str, Callable[[_Request, str], LabelModel]] = {
     "majority": lambda ask, reason: MajorityVote(ask.votes, class_prior=ask.prior, reason=reason),
+    "weighted_majority": lambda ask, reason: WeightedMajority(
+        ask.votes, class_prior=ask.prior, gold=ask.gold, reason=reason
+    ),
+    "triplet": lambda ask, reason: Triplet(ask.votes, class_prior=ask.prior, reason=reason),
     "dawid_skene": lambda ask, reason: DawidSkene(
         ask.votes, symbol=ask.symbol, class_prior=ask.prior, gold=ask.gold, reason=reason
     ),

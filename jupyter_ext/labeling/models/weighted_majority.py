@@ -1,0 +1,102 @@
+"""Weighted majority vote: every voter counts by how often the consensus, or a known answer, agrees with it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from scipy import sparse
+
+from jupyter_ext.labeling.models.base import FitReport, LabelModel
+from jupyter_ext.labeling.models.majority import class_sums, majority_balance, vote_shares
+from jupyter_ext.labeling.votes import ABSTAIN, FloatArray, IntArray, VoteMatrix
+
+#: Pseudo-votes, right and wrong, that keep a voter with few votes near the average one.
+_RIGHT, _WRONG = 2.0, 1.0
+
+
+class WeightedMajority(LabelModel):
+    r"""Voter ``j`` adds ``w_j = log(a_j (k - 1) / (1 - a_j))`` for the class it votes for; ``a_j`` is its accuracy.
+
+    The accuracies and the consensus are found in turn, starting from the majority vote, until labels stay. It is the
+    optimal rule for voters that err independently, equally often in every class, and are silent for no reason.
+
+    Parameters
+    ----------
+    votes
+        What to fit on.
+    class_prior
+        Known shares of the classes, shape (k,).
+    gold
+        Known answers, shape (n,), -1 where unknown. They hold their rows' class fixed.
+
+    References
+    ----------
+    D. Berend, A. Kontorovich. Consistency of weighted majority votes. NIPS 2014, equation 4 for two classes.
+    """
+
+    method: ClassVar[str] = "weighted_majority"
+
+    def __init__(
+        self,
+        votes: VoteMatrix,
+        *,
+        class_prior: FloatArray | None = None,
+        gold: IntArray | None = None,
+        max_iterations: int = 50,
+        reason: str = "asked for",
+    ) -> None:
+        super().__init__(votes)
+        k = self.n_classes
+        self.params = {
+            "class_prior": None if class_prior is None else class_prior.tolist(),
+            "n_gold": 0 if gold is None else int((gold != ABSTAIN).sum()),
+        }
+        patterns = votes.patterns(gold)
+        rows, weight = patterns.matrix, patterns.counts.astype(np.float64)
+        balance = majority_balance(patterns, k)
+        self.class_prior_ = balance if class_prior is None else class_prior
+        self._log_prior = np.zeros(k) if class_prior is None else np.log(np.maximum(class_prior, 1e-300))
+        row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+        known = np.full(rows.shape[0], ABSTAIN)
+        if gold is not None:
+            known[patterns.inverse] = gold
+        fixed = np.flatnonzero(known != ABSTAIN)
+        given = np.bincount(rows.indices, weight[row], votes.shape[1])
+        q = vote_shares(rows, k)
+        converged, n_iterations = False, 0
+        while not converged and n_iterations < max_iterations:
+            n_iterations += 1
+            q[fixed] = 0.0
+            q[fixed, known[fixed]] = 1.0
+            right = np.bincount(rows.indices, weight[row] * q[row, rows.data - 1], votes.shape[1])
+            accuracy = (right + _RIGHT) / (given + _RIGHT + _WRONG)
+            # A voter below chance is left out rather than turned round.
+            self.weights_ = np.maximum(np.log(accuracy * (k - 1) / (1 - accuracy)), 0.0)
+            before, q = q.argmax(axis=1), self._proba(rows)
+            converged = bool((before == q.argmax(axis=1)).all())
+        self.report = FitReport(
+            method=self.method,
+            reason=reason,
+            n_rows=votes.shape[0],
+            n_covered=int(votes.covered.sum()),
+            n_patterns=len(patterns.counts),
+            class_balance=tuple((weight @ q / weight.sum()).tolist()),
+            n_iterations=n_iterations,
+            converged=converged,
+        )
+
+    def _proba(self, rows: sparse.csr_array) -> FloatArray:
+        scores = class_sums(rows, self.n_classes, self.weights_[rows.indices]) + self._log_prior
+        proba = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return np.asarray(proba / proba.sum(axis=1, keepdims=True))
+
+    def _pattern_proba(self, rows: sparse.csr_array) -> FloatArray:
+        return self._proba(rows)
+
+    def _weights(self, row: sparse.csr_array, first: int, second: int) -> list[tuple[str, int, float]]:
+        lines = [("(prior)", ABSTAIN, float(self._log_prior[first] - self._log_prior[second]))]
+        for j, stored in zip(row.indices, row.data, strict=True):
+            vote = int(stored) - 1
+            lines.append((self.voters[j], vote, float(self.weights_[j]) * ((vote == first) - (vote == second))))
+        return lines
