@@ -13,6 +13,8 @@ from jupyter_ext.labeling.votes import ABSTAIN, FloatArray, IntArray, VoteMatrix
 
 #: Pseudo-votes, right and wrong, that keep a voter with few votes near the average one.
 _RIGHT, _WRONG = 2.0, 1.0
+#: What any vote is worth.
+LEAST = 0.02
 
 
 class WeightedMajority(LabelModel):
@@ -71,8 +73,8 @@ class WeightedMajority(LabelModel):
             q[fixed, known[fixed]] = 1.0
             right = np.bincount(rows.indices, weight[row] * q[row, rows.data - 1], votes.shape[1])
             accuracy = (right + _RIGHT) / (given + _RIGHT + _WRONG)
-            # A voter below chance is left out rather than turned round.
-            self.weights_ = np.maximum(np.log(accuracy * (k - 1) / (1 - accuracy)), 0.0)
+            # A voter below chance is not turned round: it decides where nobody else votes, and nowhere else.
+            self.weights_ = np.maximum(np.log(accuracy * (k - 1) / (1 - accuracy)), LEAST)
             before, q = q.argmax(axis=1), self._proba(rows)
             converged = bool((before == q.argmax(axis=1)).all())
         self.report = FitReport(
