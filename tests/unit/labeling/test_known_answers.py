@@ -91,11 +91,11 @@ def test_crowds(name, majority, dawid_skene, ibcc):
     assert fit_label_model(votes).method == ("ibcc" if name == "weather_sentiment" else "dawid_skene")
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
-def test_auto_beats_the_majority_on_functions(split):
-    votes, gold = youtube(split)
+def test_auto_beats_the_majority_on_functions():
+    parts = [youtube(split) for split in ("train", "valid", "test")]
+    votes, gold = (np.concatenate(part) for part in zip(*parts, strict=True))
     covered = (votes >= 0).any(axis=1)
     chosen, majority = fit_label_model(votes), fit_label_model(votes, method="majority")
     assert chosen.method == "hyper"
     right = expected_accuracy(chosen, votes[covered], gold[covered])
-    assert right > expected_accuracy(majority, votes[covered], gold[covered])
+    assert right > expected_accuracy(majority, votes[covered], gold[covered]) + 0.01
