@@ -37,7 +37,7 @@ class HyperLabelModel(LabelModel):
     class, and a softmax over the classes its probabilities. ``benchmarks/train_hyper.py`` trains the weights.
 
     With ten or more known answers, a temperature and a bias for each class are fitted to them. A known prior shifts the
-    biases until the mean probabilities agree with it.
+    biases, after that, until the mean probabilities agree with it (before classes without a vote are held down).
 
     Parameters
     ----------
@@ -52,6 +52,12 @@ class HyperLabelModel(LabelModel):
     ------
     Invalid
         There are more than 100 classes.
+
+    Examples
+    --------
+    >>> votes = VoteMatrix.from_dense([[0, 0, -1], [1, 1, 1], [0, 1, 1], [-1, -1, -1]] * 20)
+    >>> HyperLabelModel(votes).predict(votes)[:4].tolist()
+    [0, 1, 1, -1]
 
     References
     ----------
