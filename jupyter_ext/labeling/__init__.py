@@ -1,4 +1,4 @@
-"""Labels: votes of functions, models and people,and what follows from them.
+"""Labels: votes of functions, models and people, and what follows from them.
 
 Everything a user needs is importable from here. Names load when first used, so that the server, which imports
 ``jupyter_ext.labeling.service`` and ``.values``, loads neither pandas nor scipy.
