@@ -8,13 +8,14 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from jupyter_ext.errors import Invalid
-from jupyter_ext.labeling.functions import LabelingFunction, Preprocessor, unknown_column
+from jupyter_ext.labeling.functions import Batch, LabelingFunction, Preprocessor, unknown_column
 from jupyter_ext.labeling.votes import ABSTAIN, IntArray, VoteMatrix
 
 _CHUNK_ROWS = 10_000
@@ -103,14 +104,14 @@ class LFApplier:
         runs = [_Run(lf, self.n_classes) for lf in self.lfs]
         bar = _Progress(len(frame) * len(runs), progress)
         for start in range(0, len(frame), _CHUNK_ROWS):
-            rows = _rows(frame.iloc[start : start + _CHUNK_ROWS])
-            prepared: dict[tuple[Preprocessor, ...], _Prepared] = {(): _Prepared(rows, {})}
+            part = frame.iloc[start : start + _CHUNK_ROWS]
+            prepared: dict[tuple[Preprocessor, ...], _Prepared] = {(): _Prepared(part, _rows(part), {})}
             for run in runs:
                 try:
                     run.over(_prepare(prepared, run.lf.pre), start)
                 except MissingColumn as error:
                     raise unknown_column(run.lf.name, error.column, frame.columns) from None
-                bar.advance(len(rows))
+                bar.advance(len(part))
         bar.close()
         self.errors = {run.lf.name: run.report() for run in runs if run.n_errors}
         self.timings = {run.lf.name: run.seconds for run in runs}
@@ -192,7 +193,9 @@ def _rows(frame: pd.DataFrame) -> list[Any]:
 class _Prepared:
     """Rows after some preprocessors, and the exception of each row that one of them failed on."""
 
+    frame: pd.DataFrame
     rows: list[Any]
+    #: In the order of rows.
     failed: dict[int, Exception]
 
 
@@ -210,7 +213,7 @@ def _prepare(done: dict[tuple[Preprocessor, ...], _Prepared], pre: tuple[Preproc
                 raise
             except Exception as error:  # noqa: BLE001 - the user's own code; reported with its traceback
                 failed[number] = error
-        done[pre] = _Prepared(rows, failed)
+        done[pre] = _Prepared(before.frame, rows, dict(sorted(failed.items())))
     return done[pre]
 
 
@@ -240,20 +243,46 @@ class _Run:
         return FunctionErrors(self.lf.name, self.n_errors, tuple(self._sample), self._traceback)
 
     def _call(self, prepared: _Prepared, start: int) -> list[Any]:
-        function: Callable[[Any], Any] = partial(self.lf.function, **self.lf.resources)
-        failed = prepared.failed
+        if self.lf.batch is not None and not self.lf.pre:
+            return self._call_at_once(self.lf.batch, prepared.frame, start)
+        function: Callable[[Any], Any] = self.lf.function
+        if self.lf.resources:
+            function = partial(function, **self.lf.resources)
         votes: list[Any] = []
-        vote = votes.append
-        for number, row in enumerate(prepared.rows):
+        rows = iter(prepared.rows)
+        left = len(prepared.rows)
+        while left:
+            number = len(votes)
             try:
-                if failed and number in failed:
-                    raise failed[number]
-                vote(function(row))
+                if number in prepared.failed:
+                    next(rows)
+                    raise prepared.failed[number]
+                # The loop over rows runs in C, up to the next row known to fail or the first that does.
+                stop = next((row for row in prepared.failed if row > number), len(prepared.rows))
+                votes.extend(map(function, islice(rows, stop - number)))
+                if len(votes) < stop:
+                    raise RuntimeError("the function raised StopIteration")
             except MissingColumn:
                 raise
             except Exception as error:  # noqa: BLE001 - the user's own code; reported with its traceback
-                vote(ABSTAIN)
-                self._failed(start + number, error)
+                self._failed(start + len(votes), error)
+                votes.append(ABSTAIN)
+            left = len(prepared.rows) - len(votes)
+        return votes
+
+    def _call_at_once(self, batch: Batch, frame: pd.DataFrame, start: int) -> list[Any]:
+        try:
+            votes = list(batch(frame))
+            if len(votes) != len(frame):
+                raise Invalid(f"{self.lf.name} gave {len(votes)} votes for {len(frame)} rows.")
+        except MissingColumn:
+            raise
+        except Exception as error:  # noqa: BLE001 - a resource of the user's may be at fault; every row failed
+            votes = [error] * len(frame)
+        for number, vote in enumerate(votes):
+            if isinstance(vote, Exception):
+                self._failed(start + number, vote)
+                votes[number] = ABSTAIN
         return votes
 
     def _keep(self, votes: list[Any], start: int) -> None:

@@ -6,19 +6,25 @@ import difflib
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jupyter_ext.errors import Invalid
 from jupyter_ext.labeling.fingerprint import fingerprint, source_of
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 #: Takes a row and returns a row, usually with something added: a parsed document, a lower-cased text.
 Preprocessor = Callable[[Any], Any]
+#: Takes some rows of a frame and returns a vote for each, or the exception that its row failed with.
+Batch = Callable[["pd.DataFrame"], Sequence["int | Exception"]]
 
 
 class LabelingFunction:
     """A named rule. Call it with a row to get its vote; :class:`~jupyter_ext.labeling.LFApplier` runs it over a frame.
 
-    Made by :func:`labeling_function`.
+    Made by :func:`labeling_function`, and by the builders of :mod:`~jupyter_ext.labeling.builders`. What can vote on
+    many rows at once has a ``batch``; it must vote as the function does.
     """
 
     def __init__(
@@ -29,8 +35,10 @@ class LabelingFunction:
         resources: Mapping[str, Any],
         pre: Sequence[Preprocessor],
         columns: Sequence[str] | None,
+        batch: Batch | None = None,
     ) -> None:
         self.function = self.__wrapped__ = function
+        self.batch = batch
         self.name = name
         self.resources = dict(resources)
         self.pre = tuple(pre)

@@ -5,7 +5,7 @@ import pytest
 
 from jupyter_ext.errors import Invalid
 from jupyter_ext.labeling import VoteMatrix, lf_summary
-from jupyter_ext.labeling.analysis import wilson_interval
+from jupyter_ext.labeling.analysis import conflicting_rows, wilson_interval
 
 
 def test_every_column_by_hand():
@@ -36,7 +36,36 @@ def test_it_is_the_definition():
 
 
 def test_without_gold_there_is_no_accuracy():
-    assert list(lf_summary([[0], [1]]).columns) == ["polarity", "coverage", "overlaps", "conflicts"]
+    assert list(lf_summary([[0], [1]]).columns) == ["polarity", "coverage", "overlaps", "conflicts", "note"]
+
+
+def test_what_a_reader_should_be_warned_of_is_noted():
+    votes = np.full((40, 4), -1)
+    votes[:, 0] = 1
+    votes[:30, 1] = 0
+    votes[:3, 2] = 0
+    votes[0, 2] = 1
+    table = lf_summary(votes, gold=[0] * 40)
+    assert table["note"].tolist() == [
+        "worse than chance",
+        "",
+        "3 known answers: its accuracy is a guess",
+        "it never votes",
+    ]
+    assert lf_summary(votes)["note"].tolist() == ["", "", "", "it never votes"]
+
+
+def test_conflicting_rows_say_who_says_otherwise():
+    votes = VoteMatrix.from_dense([[0, 0, -1], [0, 1, 1], [1, 1, -1], [-1, 0, 1]], voters=["a", "b", "c"])
+    table = conflicting_rows(votes, "a", gold=[0, 1, -1, 1])
+    assert table.to_dict("records") == [{"row": 1, "vote": 0, "others": [("b", 1), ("c", 1)], "gold": 1}]
+    assert conflicting_rows(votes, "b")["row"].tolist() == [1, 3]
+    assert len(conflicting_rows(votes, "b")) == round(lf_summary(votes)["conflicts"]["b"] * 4)
+
+
+def test_conflicting_rows_of_nobody_are_refused():
+    with pytest.raises(Invalid, match="no voter 'd'"):
+        conflicting_rows([[0], [1]], "d")
 
 
 def test_no_votes_is_a_table_of_zeros():

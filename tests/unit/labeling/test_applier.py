@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 import time
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 
 from jupyter_ext.errors import Invalid
 from jupyter_ext.labeling import ABSTAIN, LFApplier, labeling_function
+from jupyter_ext.labeling.functions import LabelingFunction
 
 
 @pytest.fixture
@@ -190,16 +190,35 @@ def test_a_long_run_shows_its_progress(frame, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_running_functions_costs_little_more_than_calling_them():
-    frame = pd.DataFrame({"text": ["call now to win a free ringtone, reply stop to opt out"] * 1_500})
-    patterns = [re.compile(rf"\b{word}\b.*(now|stop)") for word in ("win", "free", "claim", "urgent", "prize", "txt")]
+def test_rows_that_fail_leave_the_others_in_their_places():
+    def odd(row):
+        if row.text == "stop":
+            raise StopIteration
+        return {"a": 0, "b": 1}[row.text]
 
-    def rule(pattern):
-        return labeling_function(name=pattern.pattern)(lambda row: 1 if pattern.search(row.text) else ABSTAIN)
+    frame = pd.DataFrame({"text": ["stop", "a", "x", "b", "stop", "b", "y"]})
+    applier = LFApplier([labeling_function(name="odd")(odd)])
+    assert applier.apply(frame).to_dense().ravel().tolist() == [-1, 0, -1, 1, -1, 1, -1]
+    assert (applier.errors["odd"].count, applier.errors["odd"].rows) == (4, (0, 2, 4, 6))
 
-    began = time.perf_counter()
-    frame.apply(lambda row: [1 if pattern.search(row.text) else ABSTAIN for pattern in patterns], axis=1)
-    pandas_seconds = time.perf_counter() - began
-    began = time.perf_counter()
-    LFApplier([rule(pattern) for pattern in patterns]).apply(frame)
-    assert time.perf_counter() - began < pandas_seconds / 2
+
+def test_a_function_may_vote_on_many_rows_at_once(frame):
+    seen = []
+
+    def batch(rows):
+        seen.append(len(rows))
+        return [ValueError("no") if text == frame["text"].iloc[1] else 1 for text in rows["text"]]
+
+    lf = LabelingFunction(lambda row: 1, name="fast", resources={}, pre=[], columns=["text"], batch=batch)
+    applier = LFApplier([lf])
+    assert applier.apply(frame).to_dense().ravel().tolist() == [1, -1, 1, 1]
+    assert seen == [4]
+    assert applier.errors["fast"].rows == (1,)
+
+
+def test_a_batch_that_gives_too_few_votes_fails_on_every_row(frame):
+    lf = LabelingFunction(lambda row: 1, name="short", resources={}, pre=[], columns=None, batch=lambda rows: [1])
+    applier = LFApplier([lf])
+    assert applier.apply(frame).n_votes == 0
+    assert applier.errors["short"].count == 4
+    assert "1 votes for 4 rows" in applier.errors["short"].traceback
