@@ -105,7 +105,19 @@ def _each(run: Callable[[str], tuple[Any, float, str]], methods: list[str]) -> t
 
 
 def ours_apply(data: Arrays) -> tuple[Arrays, dict[str, Any]]:
-    """Apply the regular expressions by our applier, on one core."""
+    """Apply the regular expressions by our applier, on one core, each made by the builder."""
+    labeling = importlib.import_module("jupyter_ext.labeling")
+    builders = importlib.import_module("jupyter_ext.labeling.builders")
+    pandas = importlib.import_module("pandas")
+
+    def make(number: int, label: int, pattern: str) -> Any:
+        return builders.regex(pattern, label, "text", name=f"rule_{number}")
+
+    return _apply(labeling.LFApplier, {"progress": False}, make, data, pandas)
+
+
+def ours_apply_python(data: Arrays) -> tuple[Arrays, dict[str, Any]]:
+    """Apply them as Python functions, as Snorkel's are."""
     labeling = importlib.import_module("jupyter_ext.labeling")
     pandas = importlib.import_module("pandas")
 
@@ -157,7 +169,15 @@ def _apply(
 
 _TASKS: dict[str, Callable[[Arrays], tuple[Arrays, dict[str, Any]]]] = {
     task.__name__: task
-    for task in (ours_label_model, snorkel_label_model, ours_crowd, crowdkit, ours_apply, snorkel_apply)
+    for task in (
+        ours_label_model,
+        snorkel_label_model,
+        ours_crowd,
+        crowdkit,
+        ours_apply,
+        ours_apply_python,
+        snorkel_apply,
+    )
 }
 
 

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 #: Takes a row and returns a row, usually with something added: a parsed document, a lower-cased text.
 Preprocessor = Callable[[Any], Any]
-#: Takes some rows of a frame and returns a vote for each, or the exception that its row failed with.
-Batch = Callable[["pd.DataFrame"], Sequence["int | Exception"]]
+#: What a row comes to: the number of a class, ABSTAIN, or the exception that it failed with.
+Vote = int | Exception
+#: Takes some rows of a frame and returns what each comes to.
+Batch = Callable[["pd.DataFrame"], Sequence[Vote]]
 
 
 class LabelingFunction:
