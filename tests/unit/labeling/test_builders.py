@@ -69,15 +69,7 @@ PATTERNS = [
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_a_pattern_is_found_where_a_search_finds_it(pattern, flags):
     random = np.random.default_rng(0)
-    alphabet = list("abcdefgxy wonclaim,STRAßEſK\n") + [
-        "won ",
-        "claim",
-        "call now",
-        "KISS me",
-        "hello he",
-        "long",
-        "now",
-    ]
+    alphabet = [*"abcdefgxy wonclaim,STRAßEſK\n", "won ", "claim", "call now", "KISS me", "hello he", "long", "now"]
     texts = ["".join(random.choice(alphabet, random.integers(0, 12))) for _ in range(600)]
     compiled = re.compile(pattern, flags)
     expected = [1 if compiled.search(text) else -1 for text in texts]
