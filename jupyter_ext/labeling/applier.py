@@ -1,39 +1,31 @@
-"""Run labeling functions over a frame."""
+"""Apply labeling functions to a frame: in this process, in several, or on Ray."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-import traceback
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal
 
+import cloudpickle
+import fsspec
+import joblib
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from jupyter_ext.errors import Invalid
-from jupyter_ext.labeling.functions import Batch, LabelingFunction, Preprocessor, unknown_column
-from jupyter_ext.labeling.votes import ABSTAIN, IntArray, VoteMatrix
+from jupyter_ext.labeling._running import SAMPLE_ROWS, FunctionErrors, Outcome, run_functions
+from jupyter_ext.labeling._vote_cache import VoteCache
+from jupyter_ext.labeling.functions import LabelingFunction, unknown_column
+from jupyter_ext.labeling.votes import IntArray, VoteMatrix
 
+#: Rows that become Python values at a time.
 _CHUNK_ROWS = 10_000
-_SAMPLE_ROWS = 10
-
-
-@dataclass(frozen=True)
-class FunctionErrors:
-    """How a function failed: on how many rows, the first few row numbers, and the traceback of the first failure."""
-
-    name: str
-    count: int
-    rows: tuple[int, ...]
-    traceback: str
-
-    def __str__(self) -> str:
-        reason = self.traceback.strip().rpartition("\n")[2]
-        return f"{self.name} failed on {self.count} rows (first: {', '.join(map(str, self.rows[:3]))}): {reason}"
 
 
 class LFApplier:
@@ -48,6 +40,14 @@ class LFApplier:
         The functions; their names must differ.
     n_classes
         How many classes there are. A vote outside them is an error of its function.
+    n_jobs
+        Processes to run in; -1 for one a core. Below some ten thousand rows, one is the fastest.
+    backend
+        ``"local"``, or ``"ray"``: the tasks of the Ray cluster that this process is a driver of (inside
+        ``%%submit_job``, for instance); ``n_jobs`` is then how many run at a time, -1 as many as the cluster has cores.
+    cache
+        A folder for votes. Only changed functions and new rows are run again; what was finished before a run was
+        interrupted counts. A function is the same while its ``digest`` is.
 
     Attributes
     ----------
@@ -67,7 +67,15 @@ class LFApplier:
     [[1], [-1]]
     """
 
-    def __init__(self, lfs: Sequence[LabelingFunction], n_classes: int | None = None) -> None:
+    def __init__(
+        self,
+        lfs: Sequence[LabelingFunction],
+        n_classes: int | None = None,
+        *,
+        n_jobs: int = 1,
+        backend: Literal["local", "ray"] = "local",
+        cache: str | os.PathLike[str] | None = None,
+    ) -> None:
         self.lfs = list(lfs)
         self.n_classes = n_classes
         for lf in self.lfs:
@@ -77,16 +85,24 @@ class LFApplier:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise Invalid(f"Two labeling functions have the same name: {', '.join(twice)}.")
+        if n_jobs == 0 or n_jobs < -1:
+            raise Invalid(f"n_jobs must be 1 or more, or -1 for all cores, not {n_jobs}.")
+        if backend not in _BACKENDS:
+            raise Invalid(f"There is no backend {backend!r}; there are 'local' and 'ray'.")
+        self.n_jobs = n_jobs
+        self.backend = backend
+        self.cache = cache
         self.errors: dict[str, FunctionErrors] = {}
         self.timings: dict[str, float] = {}
 
-    def apply(self, frame: pd.DataFrame, progress: bool = True) -> VoteMatrix:
+    def apply(self, frame: pd.DataFrame | str | os.PathLike[str], progress: bool = True) -> VoteMatrix:
         """Return the votes, shape (rows of ``frame``, functions).
 
         Parameters
         ----------
         frame
-            The rows. It is not changed.
+            The rows; they are not changed. Or where a Parquet file lies, as fsspec writes it (``s3://…``): its row
+            groups are read where they are worked on, so that it may be larger than memory.
         progress
             Show a progress line on the standard error stream when it takes longer than a second.
 
@@ -95,227 +111,183 @@ class LFApplier:
         Invalid
             A function reads a column that the frame has not.
         """
-        if not frame.columns.is_unique:
-            raise Invalid("The frame has two columns of one name; rename one.")
+        cache = None
+        if isinstance(frame, pd.DataFrame):
+            if not frame.columns.is_unique:
+                raise Invalid("The frame has two columns of one name; rename one.")
+            self._require_columns(frame.columns)
+            n_rows = len(frame)
+            todo: list[tuple[list[int], IntArray]] = [(list(range(len(self.lfs))), np.arange(n_rows))]
+            kept: dict[int, Outcome] = {}
+            if self.cache is not None:
+                cache = VoteCache(self.cache)
+                todo, kept = self._new(cache, frame)
+            tasks = [task for functions, rows in todo for task in _slices(frame, functions, rows)]
+        else:
+            if self.cache is not None:
+                raise Invalid("A cache of votes is for frames in memory; a Parquet file is read by the workers.")
+            columns, tasks = _row_groups(str(frame), len(self.lfs))
+            self._require_columns(columns)
+            n_rows, kept = sum(len(task.rows) for task in tasks), {}
+        done: dict[int, list[Outcome]] = {number: [] for number in range(len(self.lfs))}
+        ran: dict[int, list[IntArray]] = {number: [] for number in range(len(self.lfs))}
+        try:
+            for task, outcomes in self._run(tasks, progress):
+                for number, outcome in zip(task.functions, outcomes, strict=True):
+                    done[number].append(outcome.at(task.rows))
+                    ran[number].append(task.rows)
+        finally:
+            # Interrupted or not, what was done need not be done again.
+            if cache is not None:
+                for number, lf in enumerate(self.lfs):
+                    if ran[number]:
+                        cache.keep(lf, frame, np.concatenate(ran[number]), Outcome.merged(done[number]))  # type: ignore[arg-type]
+        merged = [Outcome.merged(done[number]) for number in range(len(self.lfs))]
+        self.errors = {
+            lf.name: FunctionErrors(
+                lf.name, len(outcome.failed), tuple(outcome.failed[:SAMPLE_ROWS].tolist()), outcome.traceback
+            )
+            for lf, outcome in zip(self.lfs, merged, strict=True)
+            if len(outcome.failed)
+        }
+        self.timings = {lf.name: outcome.seconds for lf, outcome in zip(self.lfs, merged, strict=True)}
+        whole = [
+            Outcome.merged([kept[number], outcome]) if number in kept else outcome
+            for number, outcome in enumerate(merged)
+        ]
+        return self._matrix(whole, n_rows)
+
+    def _require_columns(self, columns: pd.Index[Any]) -> None:
         for lf in self.lfs:
             for column in lf.columns or ():
-                if column not in frame.columns:
-                    raise unknown_column(lf.name, column, frame.columns)
-        runs = [_Run(lf, self.n_classes) for lf in self.lfs]
-        bar = _Progress(len(frame) * len(runs), progress)
-        for start in range(0, len(frame), _CHUNK_ROWS):
-            part = frame.iloc[start : start + _CHUNK_ROWS]
-            prepared: dict[tuple[Preprocessor, ...], _Prepared] = {(): _Prepared(part, _rows(part), {})}
-            for run in runs:
-                try:
-                    run.over(_prepare(prepared, run.lf.pre), start)
-                except MissingColumn as error:
-                    raise unknown_column(run.lf.name, error.column, frame.columns) from None
-                bar.advance(len(part))
-        bar.close()
-        self.errors = {run.lf.name: run.report() for run in runs if run.n_errors}
-        self.timings = {run.lf.name: run.seconds for run in runs}
-        return self._matrix(runs, len(frame))
+                if column not in columns:
+                    raise unknown_column(lf.name, column, columns)
 
-    def _matrix(self, runs: list[_Run], n_rows: int) -> VoteMatrix:
-        voted = [run.votes() for run in runs]
+    def _new(
+        self, cache: VoteCache, frame: pd.DataFrame
+    ) -> tuple[list[tuple[list[int], IntArray]], dict[int, Outcome]]:
+        """Return which functions have to run on which rows, and what is known of the others."""
+        kept: dict[int, Outcome] = {}
+        todo: dict[bytes, tuple[list[int], IntArray]] = {}
+        for number, lf in enumerate(self.lfs):
+            rows, votes = cache.known(lf, frame)
+            said = votes >= 0
+            kept[number] = Outcome(rows[said], votes[said], len(rows), np.zeros(0, np.int64), "", 0.0)
+            new = np.setdiff1d(np.arange(len(frame)), rows)
+            if len(new):
+                todo.setdefault(new.tobytes(), ([], new))[0].append(number)
+        return list(todo.values()), kept
+
+    def _run(self, tasks: Sequence[_Task], progress: bool) -> Iterator[tuple[_Task, list[Outcome]]]:
+        bar = _Progress(sum(len(task.rows) * len(task.functions) for task in tasks), progress)
+        if self.backend == "local" and (self.n_jobs == 1 or len(tasks) <= 1):
+            for task in tasks:
+                lfs = [self.lfs[number] for number in task.functions]
+                yield task, run_functions(lfs, task.read(), self.n_classes, bar.advance)
+        else:
+            payload = cloudpickle.dumps((self.lfs, self.n_classes))
+            # Results come in the order of the tasks.
+            for task, outcomes in zip(tasks, _BACKENDS[self.backend](payload, tasks, self.n_jobs), strict=True):
+                bar.advance(len(task.rows) * len(task.functions))
+                yield task, outcomes
+        bar.close()
+
+    def _matrix(self, outcomes: list[Outcome], n_rows: int) -> VoteMatrix:
         names = tuple(lf.name for lf in self.lfs)
-        items = np.concatenate([rows for rows, _ in voted] or [np.zeros(0, np.int64)])
-        columns = np.repeat(np.arange(len(runs)), [len(rows) for rows, _ in voted])
-        values = np.concatenate([classes for _, classes in voted] or [np.zeros(0, np.int64)])
+        items = np.concatenate([np.zeros(0, np.int64), *(outcome.rows for outcome in outcomes)])
+        columns = np.repeat(np.arange(len(outcomes)), [len(outcome.rows) for outcome in outcomes])
+        values = np.concatenate([np.zeros(0, np.int64), *(outcome.classes for outcome in outcomes)])
         return VoteMatrix.from_columns(items, columns, values, n_rows, names, self.n_classes, kind="function")
 
 
-class Row:
-    """A row of a frame: columns as attributes and items. A cell is fetched when a function first asks for it.
-
-    All functions share the rows of a chunk, so the second function to read a cell finds it in the instance's own dict.
-    """
-
-    __slots__ = ("_Row__chunk", "_Row__number", "__dict__")
-
-    def __init__(self, chunk: _Chunk, number: int) -> None:
-        self.__chunk = chunk
-        self.__number = number
-
-    def __getattr__(self, name: str) -> Any:
-        # Only called for what the instance does not hold yet.
-        value = self.__dict__[name] = self.__chunk.column(name)[self.__number]
-        return value
-
-    def __getitem__(self, name: str) -> Any:
-        try:
-            return self.__dict__[name]
-        except KeyError:
-            return self.__getattr__(name)
-
-    def __copy__(self) -> Row:
-        twin = Row(self.__chunk, self.__number)
-        twin.__dict__.update(self.__dict__)
-        return twin
-
-    def __repr__(self) -> str:
-        return f"Row({', '.join(f'{name}={self[name]!r}' for name in self.__chunk.frame.columns)})"
-
-
-class MissingColumn(AttributeError, KeyError):
-    """A function asked a row for a column that the frame has not. The applier turns it into `Invalid`."""
-
-    def __init__(self, column: str) -> None:
-        super().__init__(f"there is no column {column!r}")
-        self.column = column
-
-
-class _Chunk:
-    """Some rows of a frame as lists of Python values, a column at a time, made when first asked for."""
-
-    def __init__(self, frame: pd.DataFrame) -> None:
-        self.frame = frame
-        self._lists: dict[str, list[Any]] = {}
-
-    def column(self, name: str) -> list[Any]:
-        try:
-            return self._lists[name]
-        except KeyError:
-            if name not in self.frame.columns:
-                raise MissingColumn(name) from None
-        values: list[Any] = self.frame[name].tolist()
-        self._lists[name] = values
-        return values
-
-
-def _rows(frame: pd.DataFrame) -> list[Any]:
-    chunk = _Chunk(frame)
-    return [Row(chunk, number) for number in range(len(frame))]
-
-
 @dataclass(frozen=True)
-class _Prepared:
-    """Rows after some preprocessors, and the exception of each row that one of them failed on."""
+class _Task:
+    """Some functions on some rows, which are at hand or in a row group of a Parquet file."""
 
-    frame: pd.DataFrame
-    rows: list[Any]
-    #: In the order of rows.
-    failed: dict[int, Exception]
+    functions: tuple[int, ...]
+    rows: IntArray
+    source: pd.DataFrame | tuple[str, int]
 
-
-def _prepare(done: dict[tuple[Preprocessor, ...], _Prepared], pre: tuple[Preprocessor, ...]) -> _Prepared:
-    if pre not in done:
-        before = _prepare(done, pre[:-1])
-        rows, failed = list(before.rows), dict(before.failed)
-        for number, row in enumerate(before.rows):
-            if number in failed:
-                continue
-            try:
-                # A preprocessor may write to its row; the functions without it must not see that.
-                rows[number] = pre[-1](row.__copy__() if isinstance(row, Row) else row)
-            except MissingColumn:
-                raise
-            except Exception as error:  # noqa: BLE001 - the user's own code; reported with its traceback
-                failed[number] = error
-        done[pre] = _Prepared(before.frame, rows, dict(sorted(failed.items())))
-    return done[pre]
+    def read(self) -> pd.DataFrame:
+        if isinstance(self.source, pd.DataFrame):
+            return self.source
+        uri, group = self.source
+        with fsspec.open(uri) as stream:
+            frame: pd.DataFrame = pq.ParquetFile(stream).read_row_group(group).to_pandas()
+        return frame
 
 
-class _Run:
-    """One function on its way through the chunks: votes so far, failures so far, time so far."""
-
-    def __init__(self, lf: LabelingFunction, n_classes: int | None) -> None:
-        self.lf = lf
-        self.seconds = 0.0
-        self.n_errors = 0
-        self._n_classes = n_classes
-        self._sample: list[int] = []
-        self._traceback = ""
-        self._rows: list[IntArray] = []
-        self._classes: list[IntArray] = []
-
-    def over(self, prepared: _Prepared, start: int) -> None:
-        began = time.perf_counter()
-        self._keep(self._call(prepared, start), start)
-        self.seconds += time.perf_counter() - began
-
-    def votes(self) -> tuple[IntArray, IntArray]:
-        empty = [np.zeros(0, np.int64)]
-        return np.concatenate(self._rows or empty), np.concatenate(self._classes or empty)
-
-    def report(self) -> FunctionErrors:
-        return FunctionErrors(self.lf.name, self.n_errors, tuple(self._sample), self._traceback)
-
-    def _call(self, prepared: _Prepared, start: int) -> list[Any]:
-        if self.lf.batch is not None and not self.lf.pre:
-            return self._call_at_once(self.lf.batch, prepared.frame, start)
-        function: Callable[[Any], Any] = self.lf.function
-        if self.lf.resources:
-            function = partial(function, **self.lf.resources)
-        votes: list[Any] = []
-        rows = iter(prepared.rows)
-        left = len(prepared.rows)
-        while left:
-            number = len(votes)
-            try:
-                if number in prepared.failed:
-                    next(rows)
-                    raise prepared.failed[number]
-                # The loop over rows runs in C, up to the next row known to fail or the first that does.
-                stop = next((row for row in prepared.failed if row > number), len(prepared.rows))
-                votes.extend(map(function, islice(rows, stop - number)))
-                if len(votes) < stop:
-                    raise RuntimeError("the function raised StopIteration")
-            except MissingColumn:
-                raise
-            except Exception as error:  # noqa: BLE001 - the user's own code; reported with its traceback
-                self._failed(start + len(votes), error)
-                votes.append(ABSTAIN)
-            left = len(prepared.rows) - len(votes)
-        return votes
-
-    def _call_at_once(self, batch: Batch, frame: pd.DataFrame, start: int) -> list[Any]:
-        try:
-            votes = list(batch(frame))
-            if len(votes) != len(frame):
-                raise Invalid(f"{self.lf.name} gave {len(votes)} votes for {len(frame)} rows.")
-        except MissingColumn:
-            raise
-        except Exception as error:  # noqa: BLE001 - a resource of the user's may be at fault; every row failed
-            votes = [error] * len(frame)
-        for number, vote in enumerate(votes):
-            if isinstance(vote, Exception):
-                self._failed(start + number, vote)
-                votes[number] = ABSTAIN
-        return votes
-
-    def _keep(self, votes: list[Any], start: int) -> None:
-        if not set(map(type, votes)) <= {int}:
-            votes = [self._as_vote(vote, start + number) for number, vote in enumerate(votes)]
-        classes = np.array(votes, dtype=np.int64)
-        outside = classes < ABSTAIN
-        if self._n_classes is not None:
-            outside |= classes >= self._n_classes
-        for number in np.flatnonzero(outside):
-            self._failed(start + int(number), _no_vote(votes[number], self._n_classes))
-        classes[outside] = ABSTAIN
-        said = np.flatnonzero(classes != ABSTAIN)
-        self._rows.append(said + start)
-        self._classes.append(classes[said])
-
-    def _as_vote(self, vote: Any, row: int) -> int:
-        if isinstance(vote, (int, np.integer)) and not isinstance(vote, bool):
-            return int(vote)
-        self._failed(row, _no_vote(vote, self._n_classes))
-        return ABSTAIN
-
-    def _failed(self, row: int, error: Exception) -> None:
-        self.n_errors += 1
-        if len(self._sample) < _SAMPLE_ROWS:
-            self._sample.append(row)
-        if not self._traceback:
-            self._traceback = "".join(traceback.format_exception(error))
+def _slices(frame: pd.DataFrame, functions: list[int], rows: IntArray) -> list[_Task]:
+    return [
+        _Task(tuple(functions), part, frame.iloc[part])
+        for part in (rows[start : start + _CHUNK_ROWS] for start in range(0, len(rows), _CHUNK_ROWS))
+    ]
 
 
-def _no_vote(vote: Any, n_classes: int | None) -> Invalid:
-    classes = "" if n_classes is None else f" from 0 to {n_classes - 1}"
-    return Invalid(f"returned {vote!r:.60}; a vote is the number of a class{classes}, or ABSTAIN ({ABSTAIN})")
+def _row_groups(uri: str, n_functions: int) -> tuple[pd.Index[Any], list[_Task]]:
+    try:
+        with fsspec.open(uri) as stream:
+            file = pq.ParquetFile(stream)
+            columns = pd.Index(file.schema_arrow.names)
+            counts = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+    except (OSError, ValueError) as error:  # Arrow's errors are ValueErrors
+        raise Invalid(f"{uri} can't be read as Parquet: {error}") from None
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return columns, [
+        _Task(tuple(range(n_functions)), np.arange(starts[group], starts[group + 1]), (uri, group))
+        for group in range(len(counts))
+    ]
+
+
+@lru_cache(maxsize=2)
+def _loaded(payload: bytes) -> tuple[list[LabelingFunction], int | None]:
+    lfs, n_classes = cloudpickle.loads(payload)
+    return lfs, n_classes
+
+
+def _work(payload: bytes, task: _Task) -> list[Outcome]:
+    lfs, n_classes = _loaded(payload)
+    return run_functions([lfs[number] for number in task.functions], task.read(), n_classes)
+
+
+def _in_processes(payload: bytes, tasks: Sequence[_Task], n_jobs: int) -> Iterator[list[Outcome]]:
+    outcomes: Iterator[list[Outcome]] = joblib.Parallel(n_jobs, backend="loky", return_as="generator")(
+        joblib.delayed(_work)(payload, task) for task in tasks
+    )
+    return outcomes
+
+
+def _on_ray(payload: bytes, tasks: Sequence[_Task], n_jobs: int) -> Iterator[list[Outcome]]:
+    import ray
+
+    if not ray.is_initialized():
+        if "RAY_ADDRESS" not in os.environ:
+            raise Invalid("There is no Ray cluster here: apply inside a job (%%submit_job), or call ray.init first.")
+        ray.init()
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    # More are under way than there are cores, so that none waits for its next task.
+    most = n_jobs if n_jobs > 0 else 2 * max(1, int(resources.get("CPU", 1)))
+    shared, remote = ray.put(payload), ray.remote(_work)
+    waiting: deque[Any] = deque()
+    try:
+        for task in tasks:
+            waiting.append(remote.remote(shared, task))
+            if len(waiting) >= most:
+                yield ray.get(waiting.popleft())
+        while waiting:
+            yield ray.get(waiting.popleft())
+    except ray.exceptions.RayTaskError as error:
+        # The function's own complaint, not Ray's wrapping of it.
+        raise (error.cause if isinstance(error.cause, Invalid) else error) from None
+    finally:
+        for reference in waiting:
+            ray.cancel(reference)
+
+
+_BACKENDS: dict[str, Callable[[bytes, Sequence[_Task], int], Iterator[list[Outcome]]]] = {
+    "local": _in_processes,
+    "ray": _on_ray,
+}
 
 
 class _Progress:

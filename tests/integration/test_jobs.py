@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+import pandas as pd
 import psutil
 import pytest
 
@@ -131,6 +132,28 @@ checkpoint.save(3, squares)
     assert job.progress is not None, shop.log(job_id)
     assert job.progress.total == 3
     assert job.attempts[0].durable_step == 3
+
+
+def test_labeling_functions_run_on_the_cluster(shop: Shop, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": range(25_000)})
+    frame.to_parquet(tmp_path / "rows.parquet", row_group_size=5_000)
+    source = f"""
+from jupyter_ext.labeling import LFApplier, labeling_function
+
+@labeling_function(columns=["x"])
+def third(row):
+    if row.x == 7:
+        raise ValueError("seven")
+    return 1 if row.x % 3 == 0 else -1
+
+applier = LFApplier([third], backend="ray", n_jobs=-1)
+votes = applier.apply({str(tmp_path / "rows.parquet")!r}, progress=False)
+found = votes.shape, votes.n_votes, applier.errors["third"].rows
+"""
+    job_id = shop.submit(source, fetch=("found",))
+    job = shop.finish(job_id)
+    assert job.state is JobState.SUCCEEDED, shop.log(job_id)
+    assert cloudpickle.loads(shop.workspace.jobs.result(job_id, owner=OWNER))["found"] == ((25_000, 1), 8_334, (7,))
 
 
 def test_failure_of_the_users_code(shop: Shop) -> None:

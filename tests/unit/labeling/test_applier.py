@@ -222,3 +222,139 @@ def test_a_batch_that_gives_too_few_votes_fails_on_every_row(frame):
     assert applier.apply(frame).n_votes == 0
     assert applier.errors["short"].count == 4
     assert "1 votes for 4 rows" in applier.errors["short"].traceback
+
+
+@pytest.fixture
+def many():
+    random = np.random.default_rng(0)
+    return pd.DataFrame({"x": random.normal(size=25_000), "text": [f"row {i}" for i in range(25_000)]})
+
+
+@labeling_function(columns=["x"])
+def positive(row):
+    if row.x > 3:
+        raise ValueError("too much")
+    return 1 if row.x > 0 else ABSTAIN
+
+
+def test_in_several_processes_it_is_the_same(many):
+    lfs = [positive, labeling_function(name="seven")(lambda row: 0 if row.text.endswith("7") else ABSTAIN)]
+    one, two = LFApplier(lfs), LFApplier(lfs, n_jobs=2)
+    assert (one.apply(many).to_dense() == two.apply(many, progress=False).to_dense()).all()
+    assert one.errors["positive"].count == two.errors["positive"].count == int((many["x"] > 3).sum())
+    assert one.errors["positive"].rows == two.errors["positive"].rows
+    assert "too much" in two.errors["positive"].traceback
+    assert two.timings["positive"] > 0
+
+
+def test_in_several_processes_a_missing_column_is_told(many):
+    @labeling_function()
+    def typo(row):
+        return row.txet
+
+    with pytest.raises(Invalid, match="Did you mean 'text'"):
+        LFApplier([typo], n_jobs=2).apply(many)
+
+
+def test_a_parquet_file_is_read_a_row_group_at_a_time(many, tmp_path):
+    many.to_parquet(tmp_path / "rows.parquet", row_group_size=4_000)
+    expected = LFApplier([positive]).apply(many).to_dense()
+    for n_jobs in (1, 2):
+        applier = LFApplier([positive], n_jobs=n_jobs)
+        assert (applier.apply(tmp_path / "rows.parquet").to_dense() == expected).all()
+        assert applier.errors["positive"].rows == tuple(np.flatnonzero(many["x"] > 3)[:10])
+    with pytest.raises(Invalid, match="can't be read as Parquet"):
+        LFApplier([positive]).apply(tmp_path / "none.parquet")
+    (tmp_path / "bad.parquet").write_bytes(b"not at all")
+    with pytest.raises(Invalid, match="can't be read as Parquet"):
+        LFApplier([positive]).apply(tmp_path / "bad.parquet")
+    with pytest.raises(Invalid, match="reads a column 'x'"):
+        many[["text"]].to_parquet(tmp_path / "text.parquet")
+        LFApplier([positive]).apply(tmp_path / "text.parquet")
+
+
+class Counted:
+    """Counts how often a function is called; its digest is that of what it does."""
+
+    def __init__(self) -> None:
+        self.rows: list[str] = []
+
+    def function(self, name="long", limit=5):
+        def long(row, limit):
+            self.rows.append(row.text)
+            if row.text == "bad":
+                raise ValueError("bad")
+            return 1 if len(row.text) > limit else ABSTAIN
+
+        lf = labeling_function(name=name, columns=["text"], resources={"limit": limit})(long)
+        lf.__dict__["digest"] = f"{limit:064d}"
+        return lf
+
+
+def test_only_new_rows_are_run_again(tmp_path):
+    counted = Counted()
+    first = pd.DataFrame({"text": ["a", "longer text", "bad", "b"], "other": [1, 2, 3, 4]})
+    applier = LFApplier([counted.function()], cache=tmp_path)
+    assert applier.apply(first).to_dense().ravel().tolist() == [-1, 1, -1, -1]
+    assert counted.rows == ["a", "longer text", "bad", "b"]
+    counted.rows.clear()
+    # Another order, another value in a column that it does not read, a new row; and what failed is tried again.
+    second = pd.DataFrame({"text": ["b", "bad", "new and long", "longer text"], "other": [0, 0, 0, 0]})
+    applier = LFApplier([counted.function()], cache=tmp_path)
+    assert applier.apply(second).to_dense().ravel().tolist() == [-1, -1, 1, 1]
+    assert counted.rows == ["bad", "new and long"]
+    assert applier.errors["long"].rows == (1,)
+
+
+def test_only_changed_functions_are_run_again(tmp_path):
+    counted = Counted()
+    frame = pd.DataFrame({"text": ["a", "abc", "abcdef"]})
+    LFApplier([counted.function("one", 1), counted.function("two", 2)], cache=tmp_path).apply(frame)
+    counted.rows.clear()
+    votes = LFApplier([counted.function("one", 1), counted.function("two", 4)], cache=tmp_path).apply(frame)
+    assert votes.to_dense().tolist() == [[-1, -1], [1, -1], [1, 1]]
+    assert counted.rows == ["a", "abc", "abcdef"]
+
+
+def test_what_was_done_before_an_interruption_is_kept(tmp_path):
+    counted = Counted()
+    frame = pd.DataFrame({"text": [f"{i}" for i in range(15_000)]})
+    lf = counted.function(limit=4)
+    calm = lf.function
+
+    def interrupted(row, limit):
+        if row.text == "12000":
+            raise KeyboardInterrupt
+        return calm(row, limit)
+
+    lf.function = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        LFApplier([lf], cache=tmp_path).apply(frame)
+    counted.rows.clear()
+    votes = LFApplier([counted.function(limit=4)], cache=tmp_path).apply(frame)
+    assert counted.rows == [f"{i}" for i in range(10_000, 15_000)]
+    assert votes.to_dense().ravel().tolist() == [-1] * 10_000 + [1] * 5_000
+
+
+def test_rows_with_cells_of_any_kind_are_kept(tmp_path):
+    calls = []
+
+    @labeling_function(columns=["v"])
+    def first(row):
+        calls.append(1)
+        return int(row.v[0])
+
+    first.__dict__["digest"] = "0" * 64
+    frame = pd.DataFrame({"v": [np.array([1.0, 2.0]), [0, 3]]})
+    for _ in range(2):
+        assert LFApplier([first], cache=tmp_path).apply(frame).to_dense().ravel().tolist() == [1, 0]
+    assert len(calls) == 2
+
+
+def test_bad_ways_to_run_are_refused(tmp_path, many):
+    with pytest.raises(Invalid, match="n_jobs"):
+        LFApplier([positive], n_jobs=0)
+    with pytest.raises(Invalid, match="no backend 'dask'"):
+        LFApplier([positive], backend="dask")
+    with pytest.raises(Invalid, match="for frames in memory"):
+        LFApplier([positive], cache=tmp_path).apply("rows.parquet")
