@@ -1,4 +1,4 @@
-"""Views that live in a notebook cell: label items, read a drift report.
+"""Views that live in a notebook cell: label items, read a drift report, see what labeling functions say.
 
 Each view is one hand-written ES module, one style sheet and one Python class on anywidget. Beside the live view every
 display carries the same content as plain HTML, so a saved notebook shows it without a kernel and without scripts.
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jupyter_ext.widgets.annotator import Annotator
     from jupyter_ext.widgets.drift_view import DriftView
+    from jupyter_ext.widgets.lf_table import LFTable
 
-__all__ = ["Annotator", "DriftView"]
+__all__ = ["Annotator", "DriftView", "LFTable"]
 
-_HOMES = {"Annotator": "annotator", "DriftView": "drift_view"}
+_HOMES = {"Annotator": "annotator", "DriftView": "drift_view", "LFTable": "lf_table"}
 
 
 def __getattr__(name: str) -> Any:
