@@ -11,6 +11,7 @@ import os
 import queue
 import re
 import sqlite3
+import ssl
 import string
 import sys
 import threading
@@ -827,6 +828,12 @@ def _address(url: str) -> httpx.URL:
     return address.copy_with(path=address.path.rstrip("/").removesuffix("/chat/completions") + "/chat/completions")
 
 
+@functools.cache
+def _certificates() -> ssl.SSLContext:
+    # Reading them takes longer than many a model takes to answer.
+    return httpx.create_ssl_context()
+
+
 @dataclass(frozen=True)
 class _Endpoint:
     """Where the model is, and how patiently it is asked."""
@@ -843,6 +850,7 @@ class _Endpoint:
             headers={"Content-Type": "application/json", **self.key.headers()},
             timeout=self.timeout,
             limits=httpx.Limits(max_connections=connections),
+            verify=_certificates(),
             # A proxy for the outer world knows nothing of a server on this machine.
             trust_env=self.address.host not in ("localhost", "127.0.0.1", "::1"),
         )

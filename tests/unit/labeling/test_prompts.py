@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import email.utils
 import json
 import pickle
 import signal
@@ -310,12 +311,21 @@ def test_the_endpoint_says_how_long_to_wait(server, make):
     assert clock.waits == [7, 3]
 
 
-def test_all_threads_wait_when_the_endpoint_says_so(server, make):
-    server.script.append(Reply(status=429, headers={"Retry-After": "0.3"}))
-    make(concurrency=1).batch(numbered(2))
-    first, *others = sorted(call.at for call in server.calls)
-    assert len(others) == 2
-    assert min(others) - first >= 0.3
+def test_every_thread_is_held_when_the_endpoint_says_so():
+    clock = FastClock()
+    pace = prompts._Pace(requests=60, tokens=None, clock=clock)
+    pace.wait(1, threading.Event())
+    pace.hold(7)
+    pace.hold(2)
+    pace.wait(1, threading.Event())
+    assert clock.moment == 7
+
+
+def test_a_date_says_how_long_to_wait_too(server, make):
+    server.script.append(Reply(status=503, headers={"Retry-After": email.utils.formatdate(time.time() + 90)}))
+    clock = FastClock()
+    assert make(clock=clock).batch(frame_of("a")) == [1]
+    assert 30 < clock.moment <= 90
 
 
 def test_a_wait_of_hours_stops_the_run(server, make):
