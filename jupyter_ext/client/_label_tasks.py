@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -22,6 +23,7 @@ from jupyter_ext.labeling.values import (
     LabelTask,
     Vote,
     VoteIn,
+    Voters,
     VotesIn,
     VotesStored,
 )
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jupyter_ext.client import Client
+    from jupyter_ext.client._previews import FunctionPreview
     from jupyter_ext.labeling.functions import LabelingFunction
     from jupyter_ext.labeling.models.base import LabelModel
     from jupyter_ext.labeling.votes import VoteMatrix
@@ -104,12 +107,18 @@ class TaskHandle:
         return list(newest.values())
 
     def apply(
-        self, functions: Sequence[LabelingFunction], frame: pd.DataFrame | None = None, progress: bool = True
+        self,
+        functions: Sequence[LabelingFunction],
+        frame: pd.DataFrame | None = None,
+        progress: bool = True,
+        *,
+        n_jobs: int = 1,
+        cache: str | os.PathLike[str] | None = None,
     ) -> VoteMatrix:
         """Run functions on the task's rows, store their votes, and return them: one column a function.
 
-        A function whose votes are stored already is not run. It is the same function while its source, resources,
-        columns, preprocessors and the variables it reads are the same.
+        A function whose votes are stored already is not run, unless it failed on some rows. It is the same function
+        while its source, resources, columns, preprocessors and the variables it reads are the same.
 
         Parameters
         ----------
@@ -117,6 +126,11 @@ class TaskHandle:
             Made with `labeling_function`.
         frame
             The data set's rows with further columns, if the functions need any; its own rows without.
+        n_jobs
+            Processes to run in, -1 for one a core.
+        cache
+            A folder for votes by row, from which the tasks of another version of the data set take what they can: only
+            its new rows are run. See `LFApplier`.
 
         Raises
         ------
@@ -133,11 +147,14 @@ class TaskHandle:
 
         versions = self._function_versions()
         newest = {function.name: function for function in reversed(versions)}
-        stored = {(function.name, function.digest): function for function in reversed(versions)}
+        # What failed on some rows is tried again: an endpoint may have come back, a file may be there by now.
+        stored = {
+            (function.name, function.digest): function for function in reversed(versions) if not function.n_errors
+        }
         applier = LFApplier(functions, n_classes=len(self.classes))
         new = [lf for lf in functions if (lf.name, lf.digest) not in stored]
         if new:
-            applier = LFApplier(new, n_classes=len(self.classes))
+            applier = LFApplier(new, n_classes=len(self.classes), n_jobs=n_jobs, cache=cache)
             fresh = applier.apply(self._aligned(frame), progress=progress)
             for lf in new:
                 failed = applier.errors.get(lf.name)
@@ -157,6 +174,129 @@ class TaskHandle:
         if not chosen:
             return VoteMatrix.from_dense([[] for _ in range(self.dataset.n_rows)], n_classes=len(self.classes))
         return VoteMatrix.concat([self._votes_of(function) for function in chosen])
+
+    def preview(
+        self,
+        function: LabelingFunction,
+        sample: int = 1_000,
+        gold: Mapping[Any, str] | None = None,
+        random_state: int = 0,
+    ) -> FunctionPreview:
+        """Run a function on a sample of the rows, and say what it would do; nothing is stored.
+
+        Parameters
+        ----------
+        sample
+            How many rows; all of them where there are no more. Rows with a known answer come first.
+        gold
+            Known answers, key to class; without, what most people who voted on a row say.
+
+        Raises
+        ------
+        Invalid
+            The function reads a column that is not there, or an answer is none of the classes.
+        """
+        import numpy as np
+
+        from jupyter_ext.client._previews import FunctionPreview
+        from jupyter_ext.labeling.analysis import wilson_interval
+        from jupyter_ext.labeling.applier import LFApplier
+        from jupyter_ext.labeling.models.majority import MajorityVote
+
+        if sample < 1:
+            raise Invalid(f"A sample has 1 row or more, not {sample}.")
+        known = np.full(self.dataset.n_rows, -1)
+        if gold is not None:
+            number = {label: i for i, label in enumerate(self.classes)}
+            for key, label in gold.items():
+                if label not in number or str(key) not in self._row_of_key:
+                    raise Invalid(f"The known answer {label!r} of row {key!r} is for no row, or no class, of the task.")
+                known[self._row_of_key[str(key)]] = number[label]
+        else:
+            people = self.votes()
+            if people.n_votes:
+                known = MajorityVote(people).predict(people)
+        random = np.random.default_rng(random_state).permutation(self.dataset.n_rows)
+        rows = np.sort(random[np.argsort(known[random] < 0, kind="stable")][:sample])
+        frame = self.dataset.frame().iloc[rows]
+        applier = LFApplier([function], n_classes=len(self.classes))
+        votes = applier.apply(frame, progress=False).to_dense().ravel()
+        said, answers = votes >= 0, known[rows]
+        judged = said & (answers >= 0)
+        right = judged & (votes == answers)
+        low, high = wilson_interval([right.sum()], [judged.sum()])
+        others = self.vote_matrix([f.name for f in self.functions() if f.name != function.name]).take(rows)
+        cell = np.repeat(np.arange(len(rows)), np.diff(others.rows.indptr))
+        against = np.zeros(len(rows), dtype=bool)
+        against[cell[others.rows.data - 1 != votes[cell]]] = True
+        first = np.flatnonzero(said)[np.argsort(~(judged & ~right)[said], kind="stable")][:10]
+        failed = applier.errors.get(function.name)
+        return FunctionPreview(
+            function=function,
+            n_rows=len(rows),
+            votes={self.classes[c]: int((votes == c).sum()) for c in np.unique(votes[said])},
+            n_judged=int(judged.sum()),
+            n_right=int(right.sum()),
+            precision=(right.sum() / judged.sum(), float(low[0]), float(high[0])) if judged.any() else None,
+            n_conflicts=int((said & against).sum()),
+            n_errors=0 if failed is None else failed.count,
+            error="" if failed is None else failed.traceback.strip().rpartition("\n")[2],
+            examples=frame.iloc[first].assign(
+                vote=[self.classes[votes[row]] for row in first],
+                known=[self.classes[answers[row]] if answers[row] >= 0 else "" for row in first],
+            ),
+        )
+
+    def add_model(self, name: str, predictions: Mapping[Any, str | None], model: str = "") -> LabelFunction:
+        """Store what another model says: it votes beside functions and people.
+
+        Parameters
+        ----------
+        name
+            What it is called as a voter.
+        predictions
+            Key to class; None, or a row left out, abstains.
+        model
+            What the model is known by, ``models:/topics/3`` for instance.
+
+        Raises
+        ------
+        Invalid
+            A class that is none of the task's, or a key that is not in the data set.
+        """
+        import hashlib
+
+        import numpy as np
+        import pyarrow as pa
+
+        number = {label: i for i, label in enumerate(self.classes)}
+        given = {str(key): label for key, label in predictions.items() if label is not None}
+        unknown = sorted({label for label in given.values() if label not in number})
+        if unknown:
+            raise Invalid(f"{unknown[0]!r} is no class of task {self.name!r}; they are {', '.join(self.classes[:20])}.")
+        classes = np.array([number[label] for label in given.values()], dtype=np.int16)
+        table = pa.table({"key": pa.array(list(given), pa.string()), "vote": pa.array(classes)})
+        blob = write_parquet(table)
+        return self._register(
+            FunctionSpec(
+                name=name,
+                kind="model",
+                digest=hashlib.sha256(model.encode() + b"\0" + blob).hexdigest(),
+                source=model,
+                votes_blob=self._client.transport.upload(blob),
+                n_votes=len(given),
+                polarity=tuple(self.classes[c] for c in np.unique(classes)),
+            )
+        )
+
+    def voters(self) -> pd.DataFrame:
+        """Return who votes on the task, one line a person, function or model: kind, votes, version, and when last."""
+        import pandas as pd
+
+        items = Voters.model_validate(self._client.transport.get(f"{self._path}/voters")).items
+        columns = ["name", "kind", "n_votes", "version", "updated_at"]
+        table = pd.DataFrame([voter.model_dump(include=set(columns)) for voter in items], columns=columns)
+        return table.astype({"version": "Int64"}).set_index("name")
 
     def vote_matrix(self, functions: Sequence[str] | None = None) -> VoteMatrix:
         """Return the votes of functions and people in one matrix, in the order of the data set's rows.
@@ -231,7 +371,7 @@ class TaskHandle:
             }
         )
         ids = {function.name: function.id for function in self.functions()}
-        by_kind: dict[str, list[str]] = {"function": [], "person": []}
+        by_kind: dict[str, list[str]] = {"function": [], "model": [], "person": []}
         for voter, kind in zip(votes.voters, votes.kinds, strict=True):
             by_kind[kind].append(voter)
         agreed = agreement(votes).value
@@ -241,7 +381,7 @@ class TaskHandle:
             blob=self._client.transport.upload(write_parquet(table)),
             method=model.method,
             params=model.params,
-            functions=tuple(ids[name] for name in by_kind["function"] if name in ids),
+            functions=tuple(ids[name] for name in by_kind["function"] + by_kind["model"] if name in ids),
             voters=tuple(by_kind["person"]),
             agreement=agreed if math.isfinite(agreed) else None,
             metrics={
@@ -269,6 +409,7 @@ class TaskHandle:
         return self._register(
             FunctionSpec(
                 name=lf.name,
+                kind=lf.kind,
                 digest=lf.digest,
                 source=lf.source,
                 votes_blob=self._client.transport.upload(write_parquet(table)),
@@ -297,7 +438,7 @@ class TaskHandle:
             self.dataset.n_rows,
             (function.name,),
             len(self.classes),
-            kind="function",
+            kind=function.kind,
         )
 
     def _rows_of(self, keys: Sequence[str]) -> Any:

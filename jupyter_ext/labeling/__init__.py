@@ -9,13 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jupyter_ext.labeling.analysis import lf_summary
+    from jupyter_ext.labeling import builders
+    from jupyter_ext.labeling.analysis import conflicting_rows, lf_summary
     from jupyter_ext.labeling.annotators import annotator_quality
     from jupyter_ext.labeling.applier import LFApplier
     from jupyter_ext.labeling.end_model import train_end_model
     from jupyter_ext.labeling.functions import labeling_function
     from jupyter_ext.labeling.label_errors import find_label_errors
     from jupyter_ext.labeling.models.selection import fit_label_model
+    from jupyter_ext.labeling.prompts import prompt_function
     from jupyter_ext.labeling.quality import agreement
     from jupyter_ext.labeling.selecting import select
     from jupyter_ext.labeling.votes import ABSTAIN, VoteMatrix
@@ -26,10 +28,13 @@ __all__ = [
     "VoteMatrix",
     "agreement",
     "annotator_quality",
+    "builders",
+    "conflicting_rows",
     "find_label_errors",
     "fit_label_model",
     "labeling_function",
     "lf_summary",
+    "prompt_function",
     "select",
     "train_end_model",
 ]
@@ -40,20 +45,24 @@ _HOMES = {
     "VoteMatrix": "votes",
     "agreement": "quality",
     "annotator_quality": "annotators",
+    "conflicting_rows": "analysis",
     "find_label_errors": "label_errors",
     "fit_label_model": "models.selection",
     "labeling_function": "functions",
     "lf_summary": "analysis",
+    "prompt_function": "prompts",
     "select": "selecting",
     "train_end_model": "end_model",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "builders":
+        return import_module(f"{__name__}.builders")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 

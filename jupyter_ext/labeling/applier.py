@@ -197,7 +197,8 @@ class LFApplier:
         items = np.concatenate([np.zeros(0, np.int64), *(outcome.rows for outcome in outcomes)])
         columns = np.repeat(np.arange(len(outcomes)), [len(outcome.rows) for outcome in outcomes])
         values = np.concatenate([np.zeros(0, np.int64), *(outcome.classes for outcome in outcomes)])
-        return VoteMatrix.from_columns(items, columns, values, n_rows, names, self.n_classes, kind="function")
+        kinds = [lf.kind for lf in self.lfs]
+        return VoteMatrix.from_columns(items, columns, values, n_rows, names, self.n_classes, kind=kinds)
 
 
 @dataclass(frozen=True)

@@ -336,10 +336,12 @@ def model_votes(
             number = np.array([classes.get(label, ABSTAIN) for label in own])[best]
         return _votes(np.where(proba[np.arange(len(best)), best] >= at_least, number, ABSTAIN))
 
-    return BuiltFunction(
+    built = BuiltFunction(
         model_votes, name, None, chosen, batch,
         model=model, columns=chosen, at_least=at_least, classes=None if classes is None else dict(classes),
     )  # fmt: skip
+    built.kind = "model"
+    return built
 
 
 def nearest(

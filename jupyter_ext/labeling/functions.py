@@ -6,7 +6,7 @@ import difflib
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from jupyter_ext.errors import Invalid
 from jupyter_ext.labeling.fingerprint import fingerprint, source_of
@@ -39,6 +39,8 @@ class LabelingFunction:
         columns: Sequence[str] | None,
         batch: Batch | None = None,
     ) -> None:
+        #: What it is as a voter: a function, or a model that was asked.
+        self.kind: Literal["function", "model"] = "function"
         self.function = self.__wrapped__ = function
         self.batch = batch
         self.name = name

@@ -141,6 +141,7 @@ class PromptFunction(LabelingFunction):
             columns=fields if columns is None else columns,
             batch=self._vote_on_frame,
         )
+        self.kind = "model"
         self.__doc__ = f"Asks {model}: {template}"
         self.template = template
         self.labels = dict(labels)

@@ -26,6 +26,8 @@ from jupyter_ext.labeling.values import (
     LabelTaskSpec,
     Vote,
     VoteQuery,
+    Voter,
+    Voters,
     VotesIn,
     VotesStored,
 )
@@ -155,6 +157,44 @@ class LabelService(LoggingConfigurable):
         statement = sa.select(label_function).where(label_function.c.task_id == task_id)
         return self._page(statement, label_function.c.id, query, LabelFunction)
 
+    def voters(self, task_id: str, *, owner: str) -> Voters:
+        """Return everybody who votes on a task, whatever they are, with how much they said."""
+        newest = (
+            sa.select(label_function.c.name, sa.func.max(label_function.c.version).label("version"))
+            .where(label_function.c.task_id == task_id)
+            .group_by(label_function.c.name)
+            .subquery()
+        )
+        with self.store.read() as tx:
+            _visible_task(tx, task_id, owner)
+            people = tx.all(
+                sa.select(
+                    label_vote.c.voter.label("name"),
+                    sa.func.count().label("n_votes"),
+                    sa.func.max(label_vote.c.updated_at, type_=label_vote.c.updated_at.type).label("updated_at"),
+                )
+                .where(label_vote.c.task_id == task_id)
+                .group_by(label_vote.c.voter)
+                .order_by(label_vote.c.voter)
+            )
+            functions = tx.all(
+                sa.select(
+                    label_function.c.id.label("function_id"),
+                    label_function.c.name,
+                    label_function.c.kind,
+                    label_function.c.version,
+                    label_function.c.n_votes,
+                    label_function.c.created_at.label("updated_at"),
+                )
+                .join(
+                    newest,
+                    (newest.c.name == label_function.c.name) & (newest.c.version == label_function.c.version),
+                )
+                .where(label_function.c.task_id == task_id)
+                .order_by(label_function.c.name)
+            )
+        return Voters(items=[*(Voter(kind="person", **row) for row in people), *(Voter(**row) for row in functions)])
+
     # Label sets
 
     def freeze(self, spec: LabelSetSpec, *, owner: str) -> LabelSet:
@@ -188,6 +228,15 @@ class LabelService(LoggingConfigurable):
         if row is None:
             raise NotFound(f"There is no label set {label_set_id!r}.", label_set_id=label_set_id)
         return LabelSet(**row)
+
+    def restore(self, label_set_id: str, *, owner: str) -> LabelSet:
+        """Make a version of a label set the newest again: the same content as the next version of its name.
+
+        The newest version itself stays as it is.
+        """
+        kept = self.get_set(label_set_id, owner=owner)
+        facts = kept.model_dump(mode="json", exclude={"id", "version", "created_at"})
+        return self._next_set(facts)
 
     def list_sets(self, query: LabelSetQuery, *, owner: str) -> Page[LabelSet]:
         """Return label sets, newest first."""

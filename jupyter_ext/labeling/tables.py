@@ -41,6 +41,7 @@ label_function = sa.Table(
     sa.Column("name", sa.String(128), nullable=False),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("owner", sa.String(255), nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False, server_default="function"),
     sa.Column("digest", sa.String(64), nullable=False),
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("votes_blob", sa.String(64), nullable=False),

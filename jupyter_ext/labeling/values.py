@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat, field_validator
 
@@ -76,9 +76,13 @@ class VoteQuery(Query):
 
 
 class FunctionSpec(Value):
-    """A labeling function as it was run on the task's data: its source and its column of votes."""
+    """A labeling function or a model as it was run on the task's data: its source and its column of votes.
+
+    The source of a model is what it is known by, ``models:/topics/3`` for instance.
+    """
 
     name: Name
+    kind: Literal["function", "model"] = "function"
     digest: Digest
     source: Annotated[str, Field(max_length=200_000)]
     votes_blob: Digest
@@ -95,6 +99,23 @@ class LabelFunction(FunctionSpec):
     version: int
     owner: str
     created_at: datetime
+
+
+class Voter(Value):
+    """Who votes on a task: a person, or the newest version of a function or model."""
+
+    name: str
+    kind: Literal["function", "model", "person"]
+    n_votes: int
+    version: int | None = None
+    function_id: str | None = None
+    updated_at: datetime
+
+
+class Voters(Value):
+    """All voters of a task: people first, then functions and models, each by name."""
+
+    items: list[Voter]
 
 
 class LabelSetSpec(Value):

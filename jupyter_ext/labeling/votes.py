@@ -15,8 +15,9 @@ from jupyter_ext.errors import Invalid
 #: What a voter returns for a row it has no opinion on.
 ABSTAIN = -1
 
-#: A function that abstains tells something (its pattern did not match); a person was perhaps never asked.
-VoterKind = Literal["function", "person"]
+#: A function or a model that abstains tells something: its pattern did not match, or it was not sure. A person was
+#: perhaps never asked.
+VoterKind = Literal["function", "model", "person"]
 
 IntArray = npt.NDArray[np.integer[Any]]
 FloatArray = npt.NDArray[np.float64]
@@ -174,9 +175,12 @@ class VoteMatrix:
         voters: Sequence[str],
         n_classes: int | None = None,
         *,
-        kind: VoterKind,
+        kind: VoterKind | Sequence[VoterKind],
     ) -> VoteMatrix:
-        """Build from votes by row number, column number and class number, each pair of row and column at most once."""
+        """Build from votes by row number, column number and class number, each pair of row and column at most once.
+
+        ``kind`` is that of all voters, or one for each.
+        """
         voters = tuple(voters)
         largest = int(classes.max()) if len(classes) else -1
         count = max(largest + 1, 2) if n_classes is None else int(n_classes)
@@ -196,7 +200,8 @@ class VoteMatrix:
         _require_distinct(voters)
         data = (classes + 1).astype(np.int16)
         stored = sparse.csc_array((data, (rows, columns)), shape=(n_rows, len(voters)), dtype=np.int16)
-        return cls(stored, voters, count, (kind,) * len(voters))
+        kinds = (kind,) * len(voters) if isinstance(kind, str) else tuple(kind)
+        return cls(stored, voters, count, kinds)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -336,3 +336,141 @@ def test_label_completes_task_names(client, task, unique):
     from jupyter_ext.magics.labels import complete_label
 
     assert unique in complete_label(client, "%label ")
+
+
+def test_lf_previews_a_function_before_it_is_kept(magics, task, unique, capsys):
+    task.apply([question], progress=False)
+    task.vote({"m0": "spam", "m1": "spam", "m3": "ham"})
+    cell = "def rule(row):\n    return SPAM if 'w' in row.text.lower() else ABSTAIN\n"
+    preview = magics.lf(unique, cell)
+    assert (preview.n_rows, preview.votes, preview.n_judged, preview.n_right) == (5, {"spam": 2}, 1, 1)
+    assert preview.precision[0] == 1.0
+    assert "spam 2" in repr(preview)
+    assert "<table" in preview._repr_html_()
+    assert [function.name for function in task.functions()] == ["question"]
+
+    preview = magics.lf(f"{unique} --keep --name shouting", cell)
+    assert "Kept shouting, version 1: 2 votes." in capsys.readouterr().out
+    stored = {function.name: function for function in task.functions()}["shouting"]
+    assert stored.source == cell.rstrip("\n") + "\n"
+    magics.lf(f"{unique} --keep --name shouting", cell.replace("'w'", "'call'"))
+    assert "Kept shouting, version 2: 1 votes." in capsys.readouterr().out
+
+
+def test_lf_takes_a_builder_and_gold_of_the_notebook(magics, task, unique):
+    magics.shell.user_ns["answers"] = {"m0": "ham", "m4": "spam"}
+    cell = "from jupyter_ext.labeling import builders\nprize = builders.keyword('prize', SPAM, 'text')\n"
+    preview = magics.lf(f"{unique} --gold answers", cell)
+    assert (preview.n_judged, preview.n_right, preview.votes) == (2, 1, {"spam": 2})
+    assert preview.examples["known"].tolist() == ["ham", "spam"]  # what contradicts an answer comes first
+    question_cell = "def asks(row):\n    return HAM if 'prize' in row.text else ABSTAIN\n"
+    task.apply([promises], progress=False)
+    assert magics.lf(unique, question_cell).n_conflicts == 2
+
+
+def test_lf_tells_what_is_wrong(magics, task, unique):
+    from IPython.core.error import UsageError
+
+    with pytest.raises(UsageError, match="can't be read"):
+        magics.lf(unique, "def rule(row:\n")
+    with pytest.raises(UsageError, match="defines no labeling function"):
+        magics.lf(unique, "x = 1\n")
+    with pytest.raises(UsageError, match="Did you mean 'text'"):
+        magics.lf(unique, "def rule(row):\n    return row.txet\n")
+    with pytest.raises(UsageError, match="dict or a Series"):
+        magics.lf(f"{unique} --gold nothing", "def rule(row):\n    return 1\n")
+    with pytest.raises(UsageError, match="failed on every row, so it is not kept"):
+        magics.lf(f"{unique} --keep", "def rule(row):\n    return 1 / 0\n")
+    assert task.functions() == []
+
+
+# Voters of all kinds
+
+
+def test_models_vote_beside_functions_and_people(task, unique):
+    task.apply([promises], progress=False)
+    task.vote({"m1": "ham", "m2": "spam"})
+    stored = task.add_model("topics", {"m0": "spam", "m3": "ham", "m4": None}, model="models:/topics/3")
+    assert (stored.kind, stored.version, stored.n_votes, stored.source) == ("model", 1, 2, "models:/topics/3")
+    assert task.add_model("topics", {"m0": "spam", "m3": "ham"}, model="models:/topics/3").id == stored.id
+    assert task.add_model("topics", {"m0": "spam"}, model="models:/topics/4").version == 2
+    votes = task.vote_matrix()
+    assert votes.kinds == ("function", "model", "person")
+    assert votes.to_dense()[:, 1].tolist() == [1, -1, -1, -1, -1]
+    table = task.voters()
+    assert table["kind"].tolist() == ["person", "function", "model"]
+    assert table["n_votes"].tolist() == [2, 3, 1]
+    assert table.loc["topics", "version"] == 2
+    with pytest.raises(Invalid, match="no class of task"):
+        task.add_model("topics", {"m0": "eggs"})
+    with pytest.raises(Invalid, match="m9"):
+        task.add_model("topics", {"m9": "spam"})
+
+
+def test_what_failed_is_run_again(task):
+    calls = []
+
+    @labeling_function(columns=["text"])
+    def flaky(row):
+        calls.append(row.text)
+        if len(calls) == 1:
+            raise OSError("not yet")
+        return 1
+
+    flaky.__dict__["digest"] = "7" * 64
+    with pytest.warns(UserWarning, match="flaky failed on 1 rows"):
+        assert task.apply([flaky], progress=False).n_votes == 4
+    assert task.apply([flaky], progress=False).n_votes == 5
+    task.apply([flaky], progress=False)
+    assert len(calls) == 10
+
+
+# Versions of a label set
+
+
+@pytest.fixture
+def two_versions(task, unique):
+    task.apply([promises], progress=False)
+    votes = task.vote_matrix()
+    first = task.freeze(unique, fit_label_model(votes, method="majority"), votes)
+    task.vote({"m0": "ham", "m1": "ham"})
+    votes = task.vote_matrix()
+    return first, task.freeze(unique, fit_label_model(votes, method="majority"), votes)
+
+
+def test_versions_differ_by_row_and_by_fact(two_versions):
+    first, second = two_versions
+    table = first.diff(second)
+    assert {"key": "m1", "before": None, "after": "ham"} in table.to_dict("records")
+    assert "voters" in table.attrs["changed"]
+    assert "method" not in table.attrs["changed"]
+    assert len(first.diff(first)) == 0
+
+
+def test_sets_of_other_tasks_have_no_difference(client, dataset, two_versions, unique):
+    other = client.labels.task(f"{unique}-other", dataset, classes=["a", "b"])
+    votes = _matrix([[0]] * 5)
+    frozen = other.freeze(f"{unique}-other", fit_label_model(votes, method="majority"), votes)
+    with pytest.raises(Invalid, match="different tasks"):
+        frozen.diff(two_versions[0])
+
+
+def test_an_old_version_can_be_restored(client, two_versions, unique):
+    first, second = two_versions
+    restored = first.restore()
+    assert (restored.version, restored.value.blob) == (3, first.value.blob)
+    assert len(first.diff(restored)) == 0
+    assert client.labels.set(unique).version == 3
+    assert restored.restore().version == 3  # the newest stays as it is
+    assert second.version == 2
+
+
+def test_a_label_set_is_exported_with_its_rows(two_versions, tmp_path):
+    path = two_versions[1].export(tmp_path / "labels.parquet")
+    table = pd.read_parquet(path)
+    assert table.columns.tolist() == ["message", "text", "length", "label", "p_ham", "p_spam"]
+    assert table["message"].tolist() == ["m0", "m1", "m2", "m3", "m4"]
+    assert table["label"].tolist()[1:3] == ["ham", "spam"]
+    assert table["label"].isna().tolist() == [False, False, False, True, False]
+    lines = pd.read_json(two_versions[1].export(tmp_path / "cats.jsonl", "spacy"), lines=True)
+    assert lines["text"].tolist() == ["win a prize", "see you at ten", "WIN NOW", "call me, prize"]

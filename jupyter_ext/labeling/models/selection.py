@@ -57,7 +57,7 @@ def fit_label_model(
         is calibrated to them; ``"auto"`` chooses by 30 or more.
     missing
         What silence means: ``"symbol"`` (it tells something), ``"missing"`` (it tells nothing), or ``"auto"``: a symbol
-        for functions, missing for people.
+        for functions and models, missing for people.
     random_state
         Seed of methods that draw: EBCC's starts.
 
@@ -203,7 +203,7 @@ def _by_voters(ask: _Request) -> tuple[str, str]:
 
 def _silence(votes: VoteMatrix, missing: Missing) -> npt.NDArray[np.bool_]:
     if missing == "auto":
-        return np.array([kind == "function" for kind in votes.kinds])
+        return np.array([kind != "person" for kind in votes.kinds])
     if missing not in ("symbol", "missing"):
         raise Invalid(f"missing must be 'auto', 'symbol' or 'missing', not {missing!r}.")
     return np.full(votes.shape[1], missing == "symbol")

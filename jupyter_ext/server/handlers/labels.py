@@ -13,6 +13,7 @@ from jupyter_ext.labeling.values import (
     LabelTaskSpec,
     Vote,
     VoteQuery,
+    Voters,
     VotesIn,
     VotesStored,
 )
@@ -72,6 +73,12 @@ def add_function(call: Call, task_id: str, body: FunctionSpec) -> LabelFunction:
     return call.workspace.labels.add_function(task_id, body, owner=call.user)
 
 
+@route("GET", "/labels/tasks/{task_id}/voters", resource="labels")
+def list_voters(call: Call, task_id: str) -> Voters:
+    """List everybody who votes on a task: people, and the newest versions of functions and models."""
+    return call.workspace.labels.voters(task_id, owner=call.user)
+
+
 @route("GET", "/labels/sets", resource="labels")
 def list_label_sets(call: Call, query: LabelSetQuery) -> Page[LabelSet]:
     """List label sets, newest first."""
@@ -92,3 +99,9 @@ def freeze_label_set(call: Call, body: LabelSetSpec) -> LabelSet:
 def get_label_set(call: Call, label_set_id: str) -> LabelSet:
     """Return a label set."""
     return call.workspace.labels.get_set(label_set_id, owner=call.user)
+
+
+@route("POST", "/labels/sets/{label_set_id}/restore", resource="labels", status=201)
+def restore_label_set(call: Call, label_set_id: str) -> LabelSet:
+    """Make a version of a label set the newest again, as the next version of its name."""
+    return call.workspace.labels.restore(label_set_id, owner=call.user)
