@@ -90,9 +90,10 @@ class VoteMatrix:
         dense = as_integers(L, "votes")
         if dense.ndim != 2:
             raise Invalid(f"Votes must have two dimensions (rows, voters), not {dense.ndim}.", shape=list(dense.shape))
-        rows, columns = np.nonzero(dense != ABSTAIN)
+        by_voter = np.ascontiguousarray(dense.T)
+        columns, rows = np.nonzero(by_voter != ABSTAIN)
         names = tuple(f"voter_{j}" for j in range(dense.shape[1])) if voters is None else tuple(map(str, voters))
-        return cls.from_columns(rows, columns, dense[rows, columns], dense.shape[0], names, n_classes, kind=kind)
+        return cls.from_columns(rows, columns, by_voter[columns, rows], dense.shape[0], names, n_classes, kind=kind)
 
     @classmethod
     def from_triples(
@@ -199,7 +200,13 @@ class VoteMatrix:
             raise Invalid(f"There are {width} columns of votes and {len(voters)} names of voters.")
         _require_distinct(voters)
         data = (classes + 1).astype(np.int16)
-        stored = sparse.csc_array((data, (rows, columns)), shape=(n_rows, len(voters)), dtype=np.int16)
+        shape = (n_rows, len(voters))
+        if len(columns) < 2 or (columns[:-1] <= columns[1:]).all():  # a column after the other: nothing to sort
+            pointers = np.concatenate([[0], np.cumsum(np.bincount(columns, minlength=len(voters)))])
+            stored = sparse.csc_array((data, rows.astype(np.int32), pointers), shape=shape)
+            stored.sort_indices()
+        else:
+            stored = sparse.csc_array((data, (rows, columns)), shape=shape, dtype=np.int16)
         kinds = (kind,) * len(voters) if isinstance(kind, str) else tuple(kind)
         return cls(stored, voters, count, kinds)
 

@@ -3,38 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 from scipy import optimize, sparse
 
 from jupyter_ext.errors import Invalid
 from jupyter_ext.labeling.models.base import FitReport, LabelModel
 from jupyter_ext.labeling.models.dawid_skene import _collapse_notes
 from jupyter_ext.labeling.models.majority import majority_balance
+from jupyter_ext.labeling.models.weighted_majority import LEAST, WeightedMajority
 from jupyter_ext.labeling.votes import ABSTAIN, FloatArray, IntArray, Patterns, VoteMatrix
 
 #: So many distinct rows tell enough of the voters; the others are read with what these told.
-_CONTEXT_ROWS = 20_000
+_CONTEXT_ROWS = 10_000
 _CHUNK_VOTES = 400_000
+#: Votes of the context, times classes, that all networks together may read: some seconds.
+_MOST_WORK = 10_000_000
 _LEAK = np.float32(0.1)
 #: The network looks at one class at a time, so its time grows with the number of classes.
 MOST_CLASSES = 100
 #: How near a class without a vote may come to the best class with one.
 _NEVER = 0.999
+#: From which share of the covered rows on a voter is broad.
+_BROAD = 0.05
+#: Rows that tell whether a broad voter is worth anything.
+_JUDGED_ROWS = 50_000
+#: The share of labels that may change when broad voters are heard only where they are alone.
+_FEW = 0.1
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 
 class HyperLabelModel(LabelModel):
-    r"""One forward pass of a network that was trained on synthetic sets of votes, functions' above all.
+    r"""One forward pass of networks that were trained on synthetic sets of votes, functions' above all.
 
     For each class the votes become signs: for it, or for another. Four layers carry a vector of 16 numbers for each
     vote; each layer mixes it with the mean of its row, of its voter and of everything, so that the answer does not
     depend on the order of rows and voters, and any numbers of them will do. A row's mean vector gives its logit for the
-    class, and a softmax over the classes its probabilities. ``benchmarks/train_hyper.py`` trains the weights.
+    class, and a softmax over the classes its probabilities. ``benchmarks/train_hyper.py`` trains the weights. The
+    logits are the mean of networks from several starts, for one alone decides close rows by chance.
+
+    A broad voter that the weighted majority finds worth nothing, such as a rule that takes any short text for harmless,
+    is heard only on rows where nobody else votes. That holds where such voters are broader than the others and it
+    changes at most a tenth of the labels; more would say that the weighted majority has run away.
 
     With ten or more known answers, a temperature and a bias for each class are fitted to them. A known prior shifts the
     biases, after that, until the mean probabilities agree with it (before classes without a vote are held down).
@@ -83,19 +99,22 @@ class HyperLabelModel(LabelModel):
             "n_gold": 0 if gold is None else int((gold != ABSTAIN).sum()),
         }
         patterns = votes.patterns()
-        given = np.bincount(votes.rows.indices, minlength=votes.shape[1])
-        self._coverage = np.log10(np.maximum(given, 1) / votes.shape[0]).astype(np.float32)
         context, weight = _context(patterns)
-        self._voters: list[list[Array]] = []
-        self._whole: list[list[Array]] = []
-        for c in range(self.n_classes):
-            voters, whole = self._read(context, weight, c)
-            self._voters.append(voters)
-            self._whole.append(whole)
         self._scale, self._bias = 1.0, np.zeros(self.n_classes)
+        #: Who is heard only where nobody else votes, (m,).
+        self._quiet = np.zeros(votes.shape[1], dtype=bool)
+        self._readings, logits = self._read(votes, context, weight)
+        quiet = _worth_nothing(votes)
+        if quiet.any():
+            before = self._readings, logits
+            self._quiet = quiet
+            self._readings, logits = self._read(votes, context, weight)
+            if weight @ (logits.argmax(axis=1) != before[1].argmax(axis=1)) > _FEW * weight.sum():
+                self._quiet = np.zeros_like(quiet)
+                self._readings, logits = before
+        self.params["heard_only_where_alone"] = [self.voters[j] for j in np.flatnonzero(self._quiet)]
         if gold is not None:
             self._calibrate(votes, gold)
-        logits = self._logits(context)
         if class_prior is not None:
             self._shift(logits, weight, class_prior)
         balance = np.asarray(weight @ self._proba(logits) / weight.sum())
@@ -115,41 +134,36 @@ class HyperLabelModel(LabelModel):
         """Whether a class that people and functions do vote for was given up."""
         return bool(self.report.notes)
 
-    def _read(self, rows: sparse.csr_array, weight: FloatArray, c: int) -> tuple[list[Array], list[Array]]:
-        """Return what each layer adds for a voter (m, width) and for everything (width,), of class ``c``."""
-        row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-        share = weight[row].astype(np.float32)
-        per_voter = np.bincount(rows.indices, share, len(self.voters)).astype(np.float32)
-        pick = sparse.csr_array((share, (rows.indices, np.arange(rows.nnz))), shape=(len(self.voters), rows.nnz))
-        h = self._signs(rows, c)
-        voters, whole = [], []
-        for cell, bias in _layers():
-            sums = np.asarray(pick @ h, dtype=np.float32)
-            voters.append((sums / np.maximum(per_voter, 1e-9)[:, None]) @ cell[2])
-            whole.append((sums.sum(axis=0) / max(float(per_voter.sum()), 1e-9)) @ cell[3] + bias)
-            h = _layer(h, rows, row, cell, voters[-1], whole[-1])
-        return voters, whole
+    def _read(
+        self, votes: VoteMatrix, context: sparse.csr_array, weight: FloatArray
+    ) -> tuple[list[_Reading], FloatArray]:
+        """Return what each network makes of the context, and the logits of its rows."""
+        given = np.bincount(self._heard(votes.rows).indices, minlength=votes.shape[1])
+        coverage = np.log10(np.maximum(given, 1) / votes.shape[0]).astype(np.float32)
+        heard = self._heard(context)
+        # Many classes and many voters are read by fewer networks: time grows with both.
+        affordable = max(1, _MOST_WORK // max(heard.nnz * self.n_classes, 1))
+        networks = _networks()[:affordable]
+        readings = [_Reading(network, heard, weight, coverage, self.n_classes) for network in networks]
+        return readings, np.mean([reading.context for reading in readings], axis=0)
 
-    def _signs(self, rows: sparse.csr_array, c: int) -> Array:
-        sign = np.where(rows.data == c + 1, np.float32(1), np.float32(-1))
-        return np.stack([sign, self._coverage[rows.indices]], axis=1)
+    def _heard(self, rows: sparse.csr_array) -> sparse.csr_array:
+        """Return the rows without what quiet voters say where others vote."""
+        if not self._quiet.any():
+            return rows
+        row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+        quiet = self._quiet[rows.indices]
+        kept = ~quiet | (np.bincount(row[~quiet], minlength=rows.shape[0]) == 0)[row]
+        pointers = np.concatenate([[0], np.cumsum(kept)])[rows.indptr]
+        return sparse.csr_array((rows.data[kept], rows.indices[kept], pointers), shape=rows.shape)
 
     def _logits(self, rows: sparse.csr_array) -> FloatArray:
         """Return logits before calibration, shape (rows, k); every row has a vote."""
-        parts = [np.zeros((0, self.n_classes))]
-        hidden, hidden_bias, out, out_bias = _head()
-        for chunk in _chunks(rows):
-            row = np.repeat(np.arange(chunk.shape[0]), np.diff(chunk.indptr))
-            count = np.diff(chunk.indptr).astype(np.float32)[:, None]
-            columns = []
-            for c in range(self.n_classes):
-                h = self._signs(chunk, c)
-                for (cell, _), voter, whole in zip(_layers(), self._voters[c], self._whole[c], strict=True):
-                    h = _layer(h, chunk, row, cell, voter, whole)
-                pooled = np.hstack([np.add.reduceat(h, chunk.indptr[:-1]) / count, np.log(count)])
-                columns.append(_leaky(pooled @ hidden.T + hidden_bias) @ out[0] + out_bias[0])
-            parts.append(np.stack(columns, axis=1).astype(np.float64))
-        return np.concatenate(parts)
+        read = (
+            np.mean([reading.logits(chunk) for reading in self._readings], axis=0)
+            for chunk in map(_Cells, _chunks(self._heard(rows)))
+        )
+        return np.concatenate([np.zeros((0, self.n_classes)), *read])
 
     def _proba(self, logits: FloatArray) -> FloatArray:
         scaled = logits * self._scale + self._bias
@@ -207,6 +221,108 @@ class HyperLabelModel(LabelModel):
                 break
 
 
+class _Reading:
+    """What a network makes of the context: for each class and layer, what it adds for a voter and for everything."""
+
+    def __init__(
+        self, network: _Network, rows: sparse.csr_array, weight: FloatArray, coverage: Array, n_classes: int
+    ) -> None:
+        self._network, self._coverage, self._n_classes = network, coverage, n_classes
+        cells = _Cells(rows)
+        share = weight[cells.row].astype(np.float32)
+        n_voters = len(coverage)
+        per_voter = np.maximum(np.bincount(rows.indices, share, n_voters), 1e-9).astype(np.float32)[:, None]
+        everything = max(float(share.sum()), 1e-9)
+        pick = sparse.csr_array((share, (rows.indices, np.arange(rows.nnz))), shape=(n_voters, rows.nnz))
+        #: Of each class, a list over layers: (m, width) and (width,).
+        self._added: list[list[tuple[Array, Array]]] = []
+        columns = []
+        for c in range(n_classes):
+            h = self._signs(rows, c)
+            added = []
+            for cell, bias in network.layers:
+                sums = np.asarray(pick @ h, dtype=np.float32)
+                added.append(((sums / per_voter) @ cell[2], (sums.sum(axis=0) / everything) @ cell[3] + bias))
+                h = _layer(h, cells, cell, *added[-1])
+            self._added.append(added)
+            columns.append(self._head(h, cells))
+        #: The logits of the context, (rows, k).
+        self.context = np.stack(columns, axis=1)
+
+    def logits(self, cells: _Cells) -> FloatArray:
+        """Return (rows, k)."""
+        columns = []
+        for c in range(self._n_classes):
+            h = self._signs(cells.rows, c)
+            for (cell, _), added in zip(self._network.layers, self._added[c], strict=True):
+                h = _layer(h, cells, cell, *added)
+            columns.append(self._head(h, cells))
+        return np.stack(columns, axis=1)
+
+    def _head(self, h: Array, cells: _Cells) -> FloatArray:
+        network = self._network
+        pooled = np.hstack([cells.row_means(h), np.log(cells.count)])
+        hidden = _leaky(pooled @ network.hidden_weight.T + network.hidden_bias)
+        return np.asarray(hidden @ network.out_weight[0] + network.out_bias[0], dtype=np.float64)
+
+    def _signs(self, rows: sparse.csr_array, c: int) -> Array:
+        sign = np.where(rows.data == c + 1, np.float32(1), np.float32(-1))
+        return np.stack([sign, self._coverage[rows.indices]], axis=1)
+
+
+class _Cells:
+    """The votes of some rows, one after the other, and which row each belongs to."""
+
+    def __init__(self, rows: sparse.csr_array) -> None:
+        self.rows = rows
+        lengths = np.diff(rows.indptr)
+        self.row = np.repeat(np.arange(rows.shape[0]), lengths)
+        self.count = lengths.astype(np.float32)[:, None]
+        ones = np.ones(rows.nnz, dtype=np.float32)
+        self._sums = sparse.csr_array((ones, np.arange(rows.nnz), rows.indptr), shape=(rows.shape[0], rows.nnz))
+
+    def row_means(self, h: Array) -> Array:
+        """Return the mean of each row's votes, (rows, width)."""
+        means: Array = np.asarray(self._sums @ h, dtype=np.float32) / self.count
+        return means
+
+
+@dataclass(frozen=True)
+class _Network:
+    """The weights of one network, as the training writes them."""
+
+    layers: tuple[tuple[Array, Array], ...]
+    hidden_weight: Array
+    hidden_bias: Array
+    out_weight: Array
+    out_bias: Array
+
+
+@cache
+def _networks() -> tuple[_Network, ...]:
+    with files(__package__).joinpath("hyper_weights.npz").open("rb") as stream, np.load(stream) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    return tuple(_network(arrays, number) for number in range(1 + max(int(name.partition(".")[0]) for name in arrays)))
+
+
+def _network(arrays: dict[str, Array], number: int) -> _Network:
+    mine = {name.partition(".")[2]: array for name, array in arrays.items() if name.startswith(f"{number}.")}
+    depth = sum(name.startswith("cell_") for name in mine)
+    layers = tuple((mine.pop(f"cell_{layer}"), mine.pop(f"bias_{layer}")) for layer in range(depth))
+    return _Network(layers, **mine)
+
+
+def _worth_nothing(votes: VoteMatrix) -> npt.NDArray[np.bool_]:
+    """Return which broad voters the weighted majority gives the least weight, (m,); none if they are the narrower."""
+    given = np.bincount(votes.rows.indices, minlength=votes.shape[1]) / max(int(votes.covered.sum()), 1)
+    if votes.shape[0] > _JUDGED_ROWS:
+        rows = np.random.default_rng(0).choice(votes.shape[0], _JUDGED_ROWS, replace=False)
+        votes = votes.take(np.sort(rows))
+    least = (WeightedMajority(votes).weights_ <= LEAST) & (given >= _BROAD)
+    broader = least.any() and not least.all() and given[least].mean() >= given[~least].mean()
+    return least if broader else np.zeros_like(least)
+
+
 def _context(patterns: Patterns) -> tuple[sparse.csr_array, FloatArray]:
     """Return the covered patterns and their counts, or a sample where there are very many."""
     covered = np.flatnonzero(np.diff(patterns.matrix.indptr) > 0)
@@ -227,31 +343,13 @@ def _chunks(rows: sparse.csr_array) -> Iterator[sparse.csr_array]:
         start = end
 
 
-def _layer(h: Array, rows: sparse.csr_array, row: IntArray, cell: Array, voter: Array, whole: Array) -> Array:
-    means = np.add.reduceat(h, rows.indptr[:-1]) / np.diff(rows.indptr).astype(np.float32)[:, None]
+def _layer(h: Array, cells: _Cells, cell: Array, voter: Array, whole: Array) -> Array:
     mixed = h @ cell[0]
-    mixed += (means @ cell[1] + whole)[row]
-    mixed += voter[rows.indices]
+    mixed += (cells.row_means(h) @ cell[1] + whole)[cells.row]
+    mixed += voter[cells.rows.indices]
     return _leaky(mixed)
 
 
 def _leaky(values: Array) -> Array:
     leaky: Array = np.maximum(values, _LEAK * values)
     return leaky
-
-
-@cache
-def _weights_file() -> dict[str, Array]:
-    with files(__package__).joinpath("hyper_weights.npz").open("rb") as stream, np.load(stream) as stored:
-        return {name: stored[name] for name in stored.files}
-
-
-def _layers() -> list[tuple[Array, Array]]:
-    weights = _weights_file()
-    depth = sum(name.startswith("cell_") for name in weights)
-    return [(weights[f"cell_{number}"], weights[f"bias_{number}"]) for number in range(depth)]
-
-
-def _head() -> tuple[Array, Array, Array, Array]:
-    weights = _weights_file()
-    return weights["hidden_weight"], weights["hidden_bias"], weights["out_weight"], weights["out_bias"]

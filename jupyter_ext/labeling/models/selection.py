@@ -27,7 +27,7 @@ Missing = Literal["auto", "symbol", "missing"]
 #: From how many known answers on they choose the model; fewer tell too little (a standard error of 9 points at 30).
 _ENOUGH_GOLD = 30
 #: Rows that tell how far two models differ, to a percent.
-_SAMPLE = 10_000
+_SAMPLE = 2_500
 
 
 def fit_label_model(

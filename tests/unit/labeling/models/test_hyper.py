@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from scipy import sparse
 
 from jupyter_ext.errors import Invalid
 from jupyter_ext.labeling import VoteMatrix, fit_label_model
+from jupyter_ext.labeling.models import hyper
 
 
 def keywords(n: int = 3000, seed: int = 0, k: int = 3):
@@ -110,3 +113,43 @@ def test_too_many_classes_are_refused():
 def test_a_sparse_matrix_of_one_vote_will_do():
     votes = VoteMatrix(sparse.csc_array(np.array([[1], [0]], dtype=np.int16)), ("a",), 2, ("function",))
     assert fit_label_model(votes, method="hyper").predict(votes).tolist() == [0, -1]
+
+
+def narrow_and_broad(n: int = 4000, seed: int = 0):
+    """Six precise functions for class 1; two broad ones for class 0, that fire on class 1 nearly as often."""
+    random = np.random.default_rng(seed)
+    truth = random.integers(0, 2, n)
+    columns = [np.where(random.random(n) < np.where(truth == 1, 0.3, 0.002), 1, -1) for _ in range(6)]
+    columns += [np.where(random.random(n) < np.where(truth == 1, 0.2, 0.35), 0, -1) for _ in range(2)]
+    return truth, np.stack(columns, axis=1)
+
+
+def test_a_broad_voter_that_is_worth_nothing_is_heard_only_where_it_is_alone():
+    truth, dense = narrow_and_broad()
+    model = fit_label_model(dense, method="hyper")
+    quiet = model.params["heard_only_where_alone"]
+    assert quiet == ["voter_6", "voter_7"]
+    labels, covered = model.predict(dense), (dense >= 0).any(axis=1)
+    majority = fit_label_model(dense, method="majority").predict(dense)
+    assert (labels == truth)[covered].mean() > (majority == truth)[covered].mean()
+    # Alone it still says what it says.
+    alone = np.full((1, 8), -1)
+    alone[0, 6] = 0
+    assert model.predict(alone).tolist() == [0]
+    json.dumps(model.params)
+
+
+def test_no_voter_is_hushed_where_it_would_change_many_labels(monkeypatch):
+    _, dense = narrow_and_broad()
+    monkeypatch.setattr(hyper, "_FEW", 0.0)
+    assert fit_label_model(dense, method="hyper").params["heard_only_where_alone"] == []
+
+
+def test_many_classes_are_read_by_fewer_networks(monkeypatch):
+    truth, votes = keywords()
+    all_of_them = fit_label_model(votes, method="hyper")
+    monkeypatch.setattr(hyper, "_MOST_WORK", 1)
+    one = fit_label_model(votes, method="hyper")
+    assert (len(all_of_them._readings), len(one._readings)) == (5, 1)
+    covered = votes.covered
+    assert ((one.predict(votes) == truth)[covered].mean()) > 0.5
