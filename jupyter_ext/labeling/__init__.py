@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jupyter_ext.labeling.prompts import prompt_function
     from jupyter_ext.labeling.quality import agreement
     from jupyter_ext.labeling.selecting import select
+    from jupyter_ext.labeling.suggestions import suggest_functions
     from jupyter_ext.labeling.votes import ABSTAIN, VoteMatrix
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "lf_summary",
     "prompt_function",
     "select",
+    "suggest_functions",
     "train_end_model",
 ]
 
@@ -52,6 +54,7 @@ _HOMES = {
     "lf_summary": "analysis",
     "prompt_function": "prompts",
     "select": "selecting",
+    "suggest_functions": "suggestions",
     "train_end_model": "end_model",
 }
 
