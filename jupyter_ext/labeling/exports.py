@@ -159,7 +159,8 @@ def _huggingface(labels: Labels, path: str, text: str | None) -> None:
     )
     readme = (
         "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*\n"
-        f"dataset_info:\n  features:\n{features}\n  splits:\n  - name: train\n    num_bytes: {table.nbytes}\n    num_examples: {len(frame)}\n---\n\n"
+        f"dataset_info:\n  features:\n{features}\n  splits:\n  - name: train\n"
+        f"    num_bytes: {table.nbytes}\n    num_examples: {len(frame)}\n---\n\n"
         f"# {labels.name}\n\nVersion {labels.version} of a label set. "
         "`label` is -1 where nothing voted; `p_<class>` are its probabilities.\n"
     )
