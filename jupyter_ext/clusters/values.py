@@ -18,11 +18,44 @@ class ClusterState(StrEnum):
     STOPPING = "stopping"
 
 
+class NodeState(StrEnum):
+    """Where a node is in its life."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    IDLE = "idle"
+    STOPPING = "stopping"
+
+
+class Node(Value):
+    """A node of a cluster: the head (``kind`` is ``head``), or a worker of a kind that the backend declares.
+
+    ``total`` and ``used`` are logical resources by Ray's names. ``message`` says what keeps a starting node.
+    """
+
+    id: str
+    kind: str
+    state: NodeState
+    total: dict[str, float] = {}
+    used: dict[str, float] = {}
+    message: str = ""
+
+
+class WorkerKind(Value):
+    """A kind of worker node that a cluster may grow by, and how many it has at least and at most."""
+
+    name: str
+    resources: dict[str, float]
+    min_nodes: int = 0
+    max_nodes: int = 1
+
+
 class Cluster(Value):
     """A user's Ray cluster.
 
     ``total`` and ``available`` are logical resources by Ray's names (CPU, GPU, memory in bytes); a stopped cluster's
-    ``total`` is what it would have.
+    ``total`` is what it would have. ``nodes`` and ``kinds`` say what it consists of now and what it may grow by;
+    ``wanted`` is what the queue asks it to have room for, a bundle of resources each.
     """
 
     name: str
@@ -33,6 +66,9 @@ class Cluster(Value):
     dashboard_url: str | None = None
     total: dict[str, float] = {}
     available: dict[str, float] = {}
+    nodes: tuple[Node, ...] = ()
+    kinds: tuple[WorkerKind, ...] = ()
+    wanted: tuple[dict[str, float], ...] = ()
     message: str = ""
     started_at: datetime | None = None
 

@@ -9,6 +9,9 @@ from typing import Any
 
 from traitlets.config import LoggingConfigurable
 
+from jupyter_ext.clusters.values import Node, WorkerKind
+from jupyter_ext.errors import Invalid
+
 
 @dataclass(frozen=True)
 class Head:
@@ -70,4 +73,22 @@ class ClusterBackend(LoggingConfigurable):
 
     @abstractmethod
     def capacity(self) -> dict[str, float]:
-        """Return the resources that a cluster will have, by Ray's names, without starting one."""
+        """Return the resources that a cluster can grow to, by Ray's names, without starting one."""
+
+    def kinds(self, owner: str, name: str) -> list[WorkerKind]:
+        """Return the kinds of workers a cluster may grow by, with its own limits; none where it never grows."""
+        return []
+
+    def resize(self, owner: str, name: str, limits: dict[str, int]) -> None:
+        """Set how many workers of some kinds a cluster may have at most. It holds until the cluster is stopped."""
+        raise Invalid("This cluster has one node and can't be resized.")
+
+    def want(self, head: Head, bundles: list[dict[str, float]]) -> None:
+        """Tell what a cluster is to have room for at once, in all; each call replaces the last. Idle nodes may go.
+
+        It is the only way in which a cluster grows ahead of what runs in it, and it has one caller: the queue.
+        """
+
+    def nodes(self, head: Head) -> list[Node]:
+        """Return the nodes of a running cluster, those that start too, the head first."""
+        return []
