@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.special import betainc, gammainc
 from scipy.stats import false_discovery_control
 
+from jupyter_ext.labeling.cells import Cells, joint_counts, onehot
 from jupyter_ext.labeling.votes import FloatArray, IntArray, VoteMatrix, as_votes
 
 #: Share of false findings among the pairs found.
@@ -19,8 +20,6 @@ _FALSE_SHARE = 0.01
 #: More (voter, class) cells, or more numbers in their loadings, are fitted class by class: some ten square matrices of
 #: so many cells take 1.3 GB.
 _MOST_CELLS, _MOST_LOADINGS = 4_000, 4_000_000
-#: From so many pairs of votes on, multiplying whole blocks beats walking the votes.
-_MANY_PRODUCTS, _BLOCK_CELLS = 200_000_000, 8_000_000
 #: How large a loading may be expected to be: a voter that is always right about a class of 6 % has 4.
 _LARGE_LOADING = 4.0
 #: Residuals beyond so many deviations lose their say in the fit: at first only enormous ones.
@@ -134,30 +133,6 @@ def vote_weights(votes: VoteMatrix | npt.ArrayLike, *, threshold: float = 0.2, m
     return weights
 
 
-def joint_counts(rows: sparse.csr_array, cells: IntArray, n_cells: int) -> FloatArray:
-    """Count the rows on which two cells occur together, shape (n_cells, n_cells).
-
-    ``cells`` holds the number of the cell of each stored vote of ``rows``, -1 for a vote that doesn't count.
-    """
-    onehot = _onehot(rows, cells, n_cells)
-    lengths = np.diff(onehot.indptr).astype(np.float64)
-    if float(lengths @ lengths) < _MANY_PRODUCTS:
-        return np.asarray((onehot.T @ onehot).toarray())
-    counts = np.zeros((n_cells, n_cells))
-    height = max(1, _BLOCK_CELLS // n_cells)
-    for start in range(0, rows.shape[0], height):
-        # Single precision counts exactly up to 2^24 rows, more than a block has.
-        block = onehot[start : start + height].astype(np.float32).toarray()
-        counts += block.T @ block
-    return counts
-
-
-def _onehot(rows: sparse.csr_array, cells: IntArray, n_cells: int) -> sparse.csr_array:
-    seen = cells >= 0
-    pointers = np.concatenate([[0], np.cumsum(seen)])[rows.indptr]
-    return sparse.csr_array((np.ones(int(seen.sum())), cells[seen], pointers), shape=(rows.shape[0], n_cells))
-
-
 @dataclass(frozen=True)
 class _Pairs:
     """All pairs of voters; each array is (m, m)."""
@@ -178,28 +153,27 @@ class _Pairs:
 
 def _pairs(votes: VoteMatrix) -> _Pairs:
     m, k, rows = votes.shape[1], votes.n_classes, votes.rows
-    pair = rows.indices.astype(np.int64) * k + rows.data - 1
-    occurring = np.flatnonzero(np.bincount(pair, minlength=m * k))
-    cell = np.searchsorted(occurring, pair) if len(occurring) < m * k else pair
+    cells = Cells(rows, k)
+    cell = cells.numbers(rows)
     person = np.array([kind == "person" for kind in votes.kinds], dtype=bool)
     size = _compared_rows(votes, person)
     balance = np.maximum(_vote_balance(rows, k), 0.01)
     balance /= balance.sum()
-    together = len(occurring) <= _MOST_CELLS and len(occurring) * (k - 1) ** 2 <= _MOST_LOADINGS
-    groups = [np.arange(len(occurring))] if together else [np.flatnonzero(occurring % k == c) for c in range(k)]
+    together = len(cells) <= _MOST_CELLS and len(cells) * (k - 1) ** 2 <= _MOST_LOADINGS
+    groups = [np.arange(len(cells))] if together else [np.flatnonzero(cells.of_class == c) for c in range(k)]
     sums = _Sums(size)
     for group in groups:
         if not len(group):
             continue
-        voter, of_class = occurring[group] // k, occurring[group] % k
-        number = np.full(len(occurring), -1)
+        voter, of_class = cells.voter[group], cells.of_class[group]
+        number = np.full(len(cells), -1)
         number[group] = np.arange(len(group))
         counts = joint_counts(rows, number[cell], len(group))
         among = np.repeat(np.diag(counts)[:, None], len(group), axis=1)
         asked = person[voter]
         if asked.any():
-            said = _onehot(rows, rows.indices, m)
-            on_rows_of = (_onehot(rows, number[cell], len(group)).T @ said).toarray()
+            said = onehot(rows, rows.indices, m)
+            on_rows_of = (onehot(rows, number[cell], len(group)).T @ said).toarray()
             among[:, asked] = on_rows_of[:, voter[asked]]
         block = _Block(voter, of_class, counts, among, size[np.ix_(voter, voter)])
         block.fit(_first_loadings(of_class, balance, together=together))

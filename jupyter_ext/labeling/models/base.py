@@ -22,7 +22,7 @@ _CHUNK_CELLS = 4_000_000  # 32 MB of probabilities
 class FitReport:
     """How a fit went, in numbers and in sentences. ``str()`` of it is what a person reads.
 
-    ``class_balance`` (k,) is the mean probability of each class over covered rows; ``notes`` hold warnings.
+    ``class_balance`` (k,) is the mean probability of each class over covered rows; ``notes`` hold warnings and remarks.
     """
 
     method: str
@@ -62,12 +62,15 @@ class LabelModel(ABC):
     report : FitReport
     params : dict
         What it was fitted with, for the record.
+    given_up : tuple of str
+        What the fit gave up, a sentence a class; empty unless it collapsed. The report's notes begin with them.
     """
 
     method: ClassVar[str]
     class_prior_: FloatArray
     report: FitReport
     params: dict[str, Any]
+    given_up: tuple[str, ...] = ()
 
     def __init__(self, votes: VoteMatrix) -> None:
         self.voters = votes.voters
@@ -112,6 +115,11 @@ class LabelModel(ABC):
     def preference(self, rows: sparse.csr_array) -> FloatArray:
         """Return what breaks ties, shape (rows, k): the class with the larger value wins, then the smaller number."""
         return np.broadcast_to(self.class_prior_, (rows.shape[0], self.n_classes))
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the fit gave up a class that people and functions do vote for."""
+        return bool(self.given_up)
 
     @abstractmethod
     def _pattern_proba(self, rows: sparse.csr_array) -> FloatArray:

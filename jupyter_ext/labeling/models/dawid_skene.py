@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from jupyter_ext.labeling.cells import Cells
+from jupyter_ext.labeling.models._fitting import clamp, collapse_notes, gold_of_patterns, normalised
 from jupyter_ext.labeling.models.base import FitReport, LabelModel
 from jupyter_ext.labeling.models.majority import majority_balance, vote_shares
 from jupyter_ext.labeling.votes import ABSTAIN, FloatArray, IntArray, VoteMatrix
@@ -62,11 +64,11 @@ class DawidSkene(LabelModel):
             "n_gold": 0 if gold is None else int((gold != ABSTAIN).sum()),
         }
         patterns = votes.patterns(gold)
-        known = _gold_of_patterns(gold, patterns.inverse, len(patterns.counts))
+        known = gold_of_patterns(gold, patterns.inverse, len(patterns.counts))
         covered = np.diff(patterns.matrix.indptr) > 0
         self._symbol = symbol
-        self._cells, self._cell_of = _cells(patterns.matrix, self.n_classes)
-        onehot = self._onehot(patterns.matrix)
+        self._cells = Cells(patterns.matrix, self.n_classes)
+        onehot = self._cells.onehot(patterns.matrix)
         weight = patterns.counts.astype(np.float64)
 
         balance = majority_balance(patterns, self.n_classes)
@@ -76,16 +78,17 @@ class DawidSkene(LabelModel):
         converged, n_iterations = False, 0
         for _ in range(max_iterations):
             n_iterations += 1
-            _clamp(q, known)
+            clamp(q, known)
             self._maximise(onehot, weight[:, None] * q, class_prior, smoothing)
             before = q
-            q, evidence = _normalised(onehot @ self._log_theta + self._log_base)
+            q, evidence = normalised(onehot @ self._log_theta + self._log_base)
             likelihood = float(weight @ evidence) / weight.sum()
             converged = self._settled(before, q, likelihood - previous, tolerance)
             previous = likelihood
             if converged:
                 break
         self.class_prior_ = np.exp(self._log_prior)
+        self.given_up = collapse_notes(weight * covered, q, balance)
         self.report = FitReport(
             method=self.method,
             reason=reason,
@@ -96,13 +99,8 @@ class DawidSkene(LabelModel):
             n_iterations=n_iterations,
             converged=converged,
             log_likelihood=likelihood * float(weight.sum()),
-            notes=_collapse_notes(weight * covered, q, balance),
+            notes=self.given_up,
         )
-
-    @property
-    def collapsed(self) -> bool:
-        """Whether the fit gave up a class that people and functions do vote for."""
-        return bool(self.report.notes)
 
     def confusion(self, voter: str) -> FloatArray:
         """Return the estimated ``theta`` of a voter: true class by vote, shape (k, k + 1), the last column for silence.
@@ -111,8 +109,8 @@ class DawidSkene(LabelModel):
         """
         j = self.voters.index(voter)
         theta = np.zeros((self.n_classes, self.n_classes + 1))
-        mine = np.flatnonzero(self._cells // self.n_classes == j)
-        theta[:, self._cells[mine] % self.n_classes] = np.exp(self._log_theta[mine] + self._log_silence[j]).T
+        mine = np.flatnonzero(self._cells.voter == j)
+        theta[:, self._cells.of_class[mine]] = np.exp(self._log_theta[mine] + self._log_silence[j]).T
         if self._symbol[j]:
             theta[:, -1] = np.exp(self._log_silence[j])
         return theta
@@ -129,7 +127,7 @@ class DawidSkene(LabelModel):
         prior = (total + smoothing) / (total + smoothing).sum() if class_prior is None else class_prior
         self._log_prior = np.log(np.maximum(prior, 1e-300))
         counts = onehot.T @ q
-        voter = self._cells // k
+        voter = self._cells.voter
         voted = np.zeros((len(self.voters), k))
         np.add.at(voted, voter, counts)
         silent = np.maximum(total - voted, 0.0)
@@ -140,20 +138,12 @@ class DawidSkene(LabelModel):
         self._log_theta = np.log((counts + smoothing) / normaliser[voter]) - self._log_silence[voter]
         self._log_base = self._log_prior + self._log_silence.sum(axis=0)
 
-    def _onehot(self, rows: sparse.csr_array) -> sparse.csr_array:
-        cells = self._cell_of(rows)
-        seen = cells >= 0  # a vote that the fit never saw of that voter tells nothing
-        pointers = np.concatenate([[0], np.cumsum(seen)])[rows.indptr]
-        return sparse.csr_array(
-            (np.ones(int(seen.sum())), cells[seen], pointers), shape=(rows.shape[0], len(self._cells))
-        )
-
     def _pattern_proba(self, rows: sparse.csr_array) -> FloatArray:
-        return _normalised(self._onehot(rows) @ self._log_theta + self._log_base)[0]
+        return normalised(self._cells.onehot(rows) @ self._log_theta + self._log_base)[0]
 
     def _weights(self, row: sparse.csr_array, first: int, second: int) -> list[tuple[str, int, float]]:
         votes = {int(j): int(vote) - 1 for j, vote in zip(row.indices, row.data, strict=True)}
-        cells = dict(zip(row.indices.tolist(), self._cell_of(row).tolist(), strict=True))
+        cells = dict(zip(row.indices.tolist(), self._cells.numbers(row).tolist(), strict=True))
         gain = self._log_theta[:, first] - self._log_theta[:, second]
         silence = self._log_silence[:, first] - self._log_silence[:, second]
         lines = [("(prior)", ABSTAIN, float(self._log_prior[first] - self._log_prior[second]))]
@@ -163,50 +153,3 @@ class DawidSkene(LabelModel):
             elif self._symbol[j]:
                 lines.append((name, ABSTAIN, float(silence[j])))
         return lines
-
-
-def _cells(rows: sparse.csr_array, n_classes: int) -> tuple[IntArray, Any]:
-    """Number the (voter, vote) pairs that occur; return them, and a function that finds the numbers of some votes."""
-    occurring = np.unique(rows.indices.astype(np.int64) * n_classes + rows.data - 1)
-
-    def cell_of(some: sparse.csr_array) -> IntArray:
-        pairs = some.indices.astype(np.int64) * n_classes + some.data - 1
-        place = np.minimum(np.searchsorted(occurring, pairs), len(occurring) - 1)
-        return np.where(occurring[place] == pairs, place, -1)
-
-    return occurring, cell_of
-
-
-def _normalised(log_joint: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return ``softmax`` and ``logsumexp`` of each row, by class: few classes make short, slow rows."""
-    by_class = np.ascontiguousarray(log_joint.T)
-    top = by_class.max(axis=0)
-    by_class -= top
-    np.exp(by_class, out=by_class)
-    total = by_class.sum(axis=0)
-    by_class /= total
-    return np.ascontiguousarray(by_class.T), top + np.log(total)
-
-
-def _gold_of_patterns(gold: IntArray | None, inverse: IntArray, n_patterns: int) -> IntArray:
-    known = np.full(n_patterns, ABSTAIN, dtype=np.int64)
-    if gold is not None:
-        known[inverse] = gold
-    return known
-
-
-def _clamp(q: FloatArray, known: IntArray) -> None:
-    rows = np.flatnonzero(known != ABSTAIN)
-    q[rows] = 0.0
-    q[rows, known[rows]] = 1.0
-
-
-def _collapse_notes(weight: FloatArray, q: FloatArray, majority: FloatArray) -> tuple[str, ...]:
-    k = len(majority)
-    mine = weight @ q / max(float(weight.sum()), 1.0)
-    lost = np.flatnonzero((mine < 1 / (5 * k)) & (majority >= 1 / (2 * k)))
-    return tuple(
-        f"COLLAPSED: class {c} has a share of {mine[c]:.1%}, though {majority[c]:.1%} of the votes are for it. "
-        "Don't trust this fit."
-        for c in lost
-    )

@@ -9,8 +9,9 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.special import digamma, gammaln
 
+from jupyter_ext.labeling.cells import Cells
+from jupyter_ext.labeling.models._fitting import clamp, collapse_notes, gold_of_patterns, normalised
 from jupyter_ext.labeling.models.base import FitReport, LabelModel
-from jupyter_ext.labeling.models.dawid_skene import _cells, _clamp, _collapse_notes, _gold_of_patterns, _normalised
 from jupyter_ext.labeling.models.ibcc import BALANCE, MOVED, RIGHT, SILENT, WRONG
 from jupyter_ext.labeling.models.majority import majority_balance, vote_shares
 from jupyter_ext.labeling.votes import ABSTAIN, FloatArray, IntArray, VoteMatrix
@@ -78,16 +79,16 @@ class EBCC(LabelModel):
         }
         k = self.n_classes
         patterns = votes.patterns(gold)
-        known = _gold_of_patterns(gold, patterns.inverse, len(patterns.counts))
+        known = gold_of_patterns(gold, patterns.inverse, len(patterns.counts))
         covered = np.diff(patterns.matrix.indptr) > 0
         self._symbol, self._n_subtypes = symbol, n_subtypes
-        self._cells, self._cell_of = _cells(patterns.matrix, k)
-        onehot = self._onehot(patterns.matrix)
+        self._cells = Cells(patterns.matrix, k)
+        onehot = self._cells.onehot(patterns.matrix)
         weight = patterns.counts.astype(np.float64)
         balance = majority_balance(patterns, k)
         first = vote_shares(patterns.matrix, k)
         first[~covered] = balance if class_prior is None else class_prior
-        _clamp(first, known)
+        clamp(first, known)
         allowed = np.zeros((len(known), k * n_subtypes))
         fixed = np.flatnonzero(known != ABSTAIN)
         allowed[fixed] = np.where(np.arange(k * n_subtypes) // n_subtypes == known[fixed, None], 0.0, -np.inf)
@@ -103,7 +104,7 @@ class EBCC(LabelModel):
                 iteration += 1
                 before = q
                 penalty = self._maximise(onehot, weight[:, None] * q, class_prior)
-                q, evidence = _normalised(onehot @ self._log_theta + self._log_base + allowed)
+                q, evidence = normalised(onehot @ self._log_theta + self._log_base + allowed)
                 if float(np.abs(q - before).max(initial=0.0)) < MOVED:
                     break
             bound = float(weight @ evidence) - penalty
@@ -113,6 +114,7 @@ class EBCC(LabelModel):
                 proba = q.reshape(len(known), k, -1).sum(axis=2)
         self._log_theta, self._log_silence, self._log_base, self._balance = kept
         self.class_prior_ = self._balance
+        self.given_up = collapse_notes(weight * covered, proba, balance)
         self.report = FitReport(
             method=self.method,
             reason=reason,
@@ -123,13 +125,8 @@ class EBCC(LabelModel):
             n_iterations=n_iterations,
             converged=n_iterations < max_iterations,
             log_likelihood=float(best),
-            notes=_collapse_notes(weight * covered, proba, balance),
+            notes=self.given_up,
         )
-
-    @property
-    def collapsed(self) -> bool:
-        """Whether the fit gave up a class that people and functions do vote for."""
-        return bool(self.report.notes)
 
     def _maximise(self, onehot: sparse.csr_array, q: FloatArray, class_prior: FloatArray | None) -> float:
         """Update the expected logarithms from ``q`` (patterns, k * subtypes); return the parameters' divergence."""
@@ -148,7 +145,7 @@ class EBCC(LabelModel):
             self._balance = class_prior
             log_prior = np.log(np.maximum(class_prior, 1e-300))
         counts = onehot.T @ q
-        voter, vote = self._cells // k, self._cells % k
+        voter, vote = self._cells.voter, self._cells.of_class
         voted = np.zeros((len(self.voters), k * s))
         np.add.at(voted, voter, counts)
         symbol = self._symbol[:, None]
@@ -170,26 +167,18 @@ class EBCC(LabelModel):
         self._log_base = (log_prior[:, None] + log_tau).ravel() + self._log_silence.sum(axis=0)
         return penalty
 
-    def _onehot(self, rows: sparse.csr_array) -> sparse.csr_array:
-        cells = self._cell_of(rows)
-        seen = cells >= 0  # a vote that the fit never saw of that voter tells nothing
-        pointers = np.concatenate([[0], np.cumsum(seen)])[rows.indptr]
-        return sparse.csr_array(
-            (np.ones(int(seen.sum())), cells[seen], pointers), shape=(rows.shape[0], len(self._cells))
-        )
-
     def _pattern_proba(self, rows: sparse.csr_array) -> FloatArray:
-        return self._by_class(self._onehot(rows) @ self._log_theta + self._log_base)
+        return self._by_class(self._cells.onehot(rows) @ self._log_theta + self._log_base)
 
     def _by_class(self, log_joint: FloatArray) -> FloatArray:
-        proba = _normalised(log_joint)[0].reshape(len(log_joint), self.n_classes, -1).sum(axis=2)
+        proba = normalised(log_joint)[0].reshape(len(log_joint), self.n_classes, -1).sum(axis=2)
         return np.asarray(proba)
 
     def _weights(self, row: sparse.csr_array, first: int, second: int) -> list[tuple[str, int, float]]:
         """Return what the log odds would lose without each voter: subtypes make voters' parts depend on each other."""
-        onehot = self._onehot(row)
+        onehot = self._cells.onehot(row)
         joint = (onehot @ self._log_theta + self._log_base)[0]
-        cells = dict(zip(row.indices.tolist(), self._cell_of(row).tolist(), strict=True))
+        cells = dict(zip(row.indices.tolist(), self._cells.numbers(row).tolist(), strict=True))
         said = {int(j): int(vote) - 1 for j, vote in zip(row.indices, row.data, strict=True)}
         spoken = [j for j in range(len(self.voters)) if j in said or self._symbol[j]]
         parts = np.array(

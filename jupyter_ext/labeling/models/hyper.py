@@ -13,8 +13,8 @@ import numpy.typing as npt
 from scipy import optimize, sparse
 
 from jupyter_ext.errors import Invalid
+from jupyter_ext.labeling.models._fitting import collapse_notes, normalised
 from jupyter_ext.labeling.models.base import FitReport, LabelModel
-from jupyter_ext.labeling.models.dawid_skene import _collapse_notes
 from jupyter_ext.labeling.models.majority import majority_balance
 from jupyter_ext.labeling.models.weighted_majority import LEAST, WeightedMajority
 from jupyter_ext.labeling.votes import ABSTAIN, FloatArray, IntArray, Patterns, VoteMatrix
@@ -119,6 +119,7 @@ class HyperLabelModel(LabelModel):
             self._shift(logits, weight, class_prior)
         balance = np.asarray(weight @ self._proba(logits) / weight.sum())
         self.class_prior_ = balance if class_prior is None else class_prior
+        self.given_up = collapse_notes(weight, self._proba(logits), majority_balance(patterns, self.n_classes))
         self.report = FitReport(
             method=self.method,
             reason=reason,
@@ -126,13 +127,8 @@ class HyperLabelModel(LabelModel):
             n_covered=int(votes.covered.sum()),
             n_patterns=len(patterns.counts),
             class_balance=tuple(balance.tolist()),
-            notes=_collapse_notes(weight, self._proba(logits), majority_balance(patterns, self.n_classes)),
+            notes=self.given_up,
         )
-
-    @property
-    def collapsed(self) -> bool:
-        """Whether a class that people and functions do vote for was given up."""
-        return bool(self.report.notes)
 
     def _read(
         self, votes: VoteMatrix, context: sparse.csr_array, weight: FloatArray
@@ -166,9 +162,7 @@ class HyperLabelModel(LabelModel):
         return np.concatenate([np.zeros((0, self.n_classes)), *read])
 
     def _proba(self, logits: FloatArray) -> FloatArray:
-        scaled = logits * self._scale + self._bias
-        proba = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        return np.asarray(proba / proba.sum(axis=1, keepdims=True))
+        return normalised(logits * self._scale + self._bias)[0]
 
     def _pattern_proba(self, rows: sparse.csr_array) -> FloatArray:
         proba = self._proba(self._logits(rows))

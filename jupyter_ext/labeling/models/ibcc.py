@@ -54,7 +54,7 @@ class IBCC(DawidSkene):
         else:
             self._log_prior = np.log(np.maximum(class_prior, 1e-300))
         counts = onehot.T @ q
-        voter, vote = self._cells // k, self._cells % k
+        voter, vote = self._cells.voter, self._cells.of_class
         voted = np.zeros((len(self.voters), k))
         np.add.at(voted, voter, counts)
         silent = np.maximum(total - voted, 0.0)

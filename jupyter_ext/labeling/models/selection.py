@@ -100,7 +100,7 @@ def fit_label_model(
         known = ", ".join(repr(name) for name in _FITS)
         raise Invalid(f"There is no label model {method!r}; there are 'auto', {known}.")
     model = ask.fit(method)
-    for note in model.report.notes:
+    for note in model.given_up:
         warnings.warn(note, UserWarning, stacklevel=2)
     return model
 
@@ -152,12 +152,12 @@ def _choose(ask: _Request) -> LabelModel:
     model = ask.fit(method, reason)
     if method == "majority":
         return model
-    if getattr(model, "collapsed", False):
+    if model.collapsed:
         notes = model.report.notes
         fallen = MajorityVote(
             votes, class_prior=ask.prior, reason=f"fell back from {method}, which collapsed", notes=notes
         )
-        warnings.warn(f"{notes[0]} The majority vote is used instead.", UserWarning, stacklevel=3)
+        warnings.warn(f"{model.given_up[0]} The majority vote is used instead.", UserWarning, stacklevel=3)
         return fallen
     notes = (*model.report.notes, f"It differs from the majority on {_apart(model, votes):.1%} of the covered rows.")
     model.report = replace(model.report, notes=notes)

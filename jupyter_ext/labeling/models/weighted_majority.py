@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import sparse
 
+from jupyter_ext.labeling.models._fitting import clamp, gold_of_patterns, normalised
 from jupyter_ext.labeling.models.base import FitReport, LabelModel
 from jupyter_ext.labeling.models.majority import class_sums, majority_balance, vote_shares
 from jupyter_ext.labeling.votes import ABSTAIN, FloatArray, IntArray, VoteMatrix
@@ -60,17 +61,13 @@ class WeightedMajority(LabelModel):
         self.class_prior_ = balance if class_prior is None else class_prior
         self._log_prior = np.zeros(k) if class_prior is None else np.log(np.maximum(class_prior, 1e-300))
         row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-        known = np.full(rows.shape[0], ABSTAIN)
-        if gold is not None:
-            known[patterns.inverse] = gold
-        fixed = np.flatnonzero(known != ABSTAIN)
+        known = gold_of_patterns(gold, patterns.inverse, rows.shape[0])
         given = np.bincount(rows.indices, weight[row], votes.shape[1])
         q = vote_shares(rows, k)
         converged, n_iterations = False, 0
         while not converged and n_iterations < max_iterations:
             n_iterations += 1
-            q[fixed] = 0.0
-            q[fixed, known[fixed]] = 1.0
+            clamp(q, known)
             right = np.bincount(rows.indices, weight[row] * q[row, rows.data - 1], votes.shape[1])
             accuracy = (right + _RIGHT) / (given + _RIGHT + _WRONG)
             # A voter below chance is not turned round: it decides where nobody else votes, and nowhere else.
@@ -90,8 +87,7 @@ class WeightedMajority(LabelModel):
 
     def _proba(self, rows: sparse.csr_array) -> FloatArray:
         scores = class_sums(rows, self.n_classes, self.weights_[rows.indices]) + self._log_prior
-        proba = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return np.asarray(proba / proba.sum(axis=1, keepdims=True))
+        return normalised(scores)[0]
 
     def _pattern_proba(self, rows: sparse.csr_array) -> FloatArray:
         return self._proba(rows)

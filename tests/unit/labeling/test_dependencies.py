@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jupyter_ext.labeling import VoteMatrix
-from jupyter_ext.labeling.dependencies import find_correlated, joint_counts, vote_weights
+from jupyter_ext.labeling.dependencies import find_correlated, vote_weights
 
 
 def keywords(
@@ -139,19 +139,6 @@ def test_many_classes_go_class_by_class(monkeypatch):
     L = np.column_stack([L, L[:, 2]])
     monkeypatch.setattr("jupyter_ext.labeling.dependencies._MOST_CELLS", 10)
     assert pairs(L, 4) == {(2, 8)}
-
-
-def test_blocks_count_what_sparse_products_count(monkeypatch):
-    _, L = voters(3000, np.full(6, 0.7), k=3, coverage=0.5)
-    votes = VoteMatrix.from_dense(L, n_classes=3)
-    cells = votes.rows.indices * 3 + votes.rows.data - 1
-    cells[votes.rows.data == 2] = -1
-    sparse = joint_counts(votes.rows, cells, 18)
-    monkeypatch.setattr("jupyter_ext.labeling.dependencies._MANY_PRODUCTS", 0)
-    monkeypatch.setattr("jupyter_ext.labeling.dependencies._BLOCK_CELLS", 1000)
-    np.testing.assert_array_equal(joint_counts(votes.rows, cells, 18), sparse)
-    assert sparse[0, 3] == ((L[:, 0] == 0) & (L[:, 1] == 0)).sum()
-    assert sparse[1].sum() == 0
 
 
 def test_a_million_rows_take_seconds():
