@@ -177,6 +177,12 @@ class ClusterService(LoggingConfigurable):
                 self.log.info("Cluster %s of %s does not tell its resources now", name, owner)
         return self.backend.capacity()
 
+    def want(self, owner: str, bundles: list[dict[str, float]], name: str = DEFAULT) -> None:
+        """Tell what a cluster is to have room for at once; each call replaces the last. The queue is its one caller."""
+        head = self.backend.find(owner, name)
+        if head is not None:
+            self.backend.want(head, bundles)
+
     # What goes on in the background
 
     def start_renewing(self) -> None:

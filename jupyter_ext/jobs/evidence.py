@@ -73,6 +73,7 @@ class Evidence:
                     log_size=status.log_size,
                     durable_step=status.durable_step,
                     resumed_step=status.resumed_step,
+                    peak_memory_bytes=status.peak_memory_bytes,
                     last_step=last_step,
                     message=message,
                 )

@@ -11,22 +11,23 @@ from jupyter_ext.jobs.states import MOVES
 from jupyter_ext.jobs.values import Attempt, Job, JobDetail, JobEvent, JobState, Progress
 from jupyter_ext.store import Row, Transaction, now
 
-_JOB_FIELDS = tuple(Job.model_fields)
+#: All but what is counted when it is asked for.
+_JOB_FIELDS = tuple(name for name in Job.model_fields if name != "position")
 _ATTEMPT_FIELDS = tuple(Attempt.model_fields)
 _EVENT_FIELDS = tuple(JobEvent.model_fields)
 #: What a list shows: everything but the source, which may be long.
 LISTED = tuple(tables.job.c[name] for name in _JOB_FIELDS)
 
 
-def to_job(row: Row) -> Job:
+def to_job(row: Row, position: int | None = None) -> Job:
     """Return a row of ``job`` as a value."""
-    return Job(**{name: row[name] for name in _JOB_FIELDS})
+    return Job(**{name: row[name] for name in _JOB_FIELDS}, position=position)
 
 
-def to_detail(row: Row, attempts: list[Row]) -> JobDetail:
-    """Return a row of ``job`` and its attempts as a value."""
+def to_detail(row: Row, attempts: list[Row], children: dict[JobState, int], position: int | None) -> JobDetail:
+    """Return a row of ``job``, its attempts and the states of its children as a value."""
     fields = {name: row[name] for name in (*_JOB_FIELDS, "source", "environment")}
-    return JobDetail(**fields, attempts=tuple(map(to_attempt, attempts)))
+    return JobDetail(**fields, attempts=tuple(map(to_attempt, attempts)), children=children, position=position)
 
 
 def to_attempt(row: Row) -> Attempt:
@@ -54,6 +55,29 @@ def attempts_of(tx: Transaction, job_id: str) -> list[Row]:
     """Return a job's attempts, oldest first."""
     table = tables.attempt
     return tx.all(sa.select(table).where(table.c.job_id == job_id).order_by(table.c.number))
+
+
+def children_of(tx: Transaction, job_id: str) -> list[Row]:
+    """Return the children of a sweep, in their order, without their source."""
+    table = tables.job
+    columns = (*LISTED, table.c.version, table.c.want_state)
+    return tx.all(sa.select(*columns).where(table.c.parent_id == job_id).order_by(table.c.id))
+
+
+def states_of_children(tx: Transaction, job_id: str) -> dict[JobState, int]:
+    """Return how many children of a sweep are in which state."""
+    table = tables.job
+    counts = sa.select(table.c.state, sa.func.count().label("n")).where(table.c.parent_id == job_id)
+    return {JobState(row["state"]): row["n"] for row in tx.all(counts.group_by(table.c.state))}
+
+
+def queue_of(tx: Transaction, owner: str) -> list[str]:
+    """Return the ids of a user's queued jobs in the order in which they will start."""
+    table = tables.job
+    queued = sa.select(table.c.id).where(
+        table.c.owner == owner, table.c.state == JobState.QUEUED.value, table.c.kind != "sweep"
+    )
+    return [row["id"] for row in tx.all(queued.order_by(table.c.priority.desc(), table.c.id))]
 
 
 def insert(tx: Transaction, values: dict[str, Any], *, actor: str) -> Row:

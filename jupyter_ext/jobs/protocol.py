@@ -18,7 +18,9 @@ import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import JsonValue
 
 from jupyter_ext.jobs.values import Progress
 from jupyter_ext.values import Value
@@ -72,7 +74,9 @@ class Task(Value):
     job_id: str
     attempt: int
     name: str
+    kind: Literal["python", "shell", "notebook"] = "python"
     source: str
+    parameters: dict[str, JsonValue] = {}
     inputs: str | None
     fetch: tuple[str, ...]
     python: str | None
@@ -86,6 +90,7 @@ class Status(Value):
     progress: Progress | None = None
     durable_step: int | None = None
     resumed_step: int | None = None
+    peak_memory_bytes: int | None = None
     finished: bool = False
 
 

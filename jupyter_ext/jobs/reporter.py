@@ -38,6 +38,7 @@ class Reporter:
         self._lock = threading.Lock()
         self._written: Status | None = None
         self._beat = 0.0
+        self._peak_memory = 0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jupyter-ext-reporter", daemon=True)
 
@@ -64,12 +65,15 @@ class Reporter:
             progress = None
             if said.step is not None:
                 progress = Progress(step=said.step, total=said.total, metrics=said.metrics or {}, at=self._said_at)
+            if time.monotonic() - self._beat >= HEARTBEAT_S or self._written is None or finished:
+                self._peak_memory = max(self._peak_memory, _memory())
             status = Status(
                 at=now(),
                 log_size=self._log.size,
                 progress=progress,
                 durable_step=said.durable_step,
                 resumed_step=said.resumed_step,
+                peak_memory_bytes=self._peak_memory,
                 finished=finished,
             )
         due = time.monotonic() - self._beat >= HEARTBEAT_S
@@ -111,6 +115,20 @@ def until(act: Callable[[], None], patience_s: float) -> None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(1.0)
+
+
+def _memory() -> int:
+    """Return the bytes that this process and all that came of it use now."""
+    import psutil
+
+    total = 0
+    me = psutil.Process()
+    for process in (me, *me.children(recursive=True)):
+        try:
+            total += process.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return total
 
 
 def _leave() -> None:

@@ -95,7 +95,7 @@ def run(context: Context, task: Task) -> tuple[Outcome, bytes | None]:
         module = ModuleType("__main__")
         sys.modules["__main__"] = module
         sys.argv = [task.name]
-        vars(module).update(_inputs(context, task))
+        vars(module).update(_inputs(context, task), **task.parameters)
         with _told(task):
             _execute(task, module)
         result = _result(task, vars(module))

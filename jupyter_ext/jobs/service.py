@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import keyword
 import threading
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -13,7 +15,9 @@ from traitlets.config import LoggingConfigurable
 
 from jupyter_ext.errors import Conflict, Invalid, NotFound
 from jupyter_ext.jobs import checkpoint, ledger, logs, tables
+from jupyter_ext.jobs.demands import require_possible
 from jupyter_ext.jobs.protocol import attempt_path, checkpoints_path
+from jupyter_ext.jobs.schedules import Schedules
 from jupyter_ext.jobs.states import UNPLACED
 from jupyter_ext.jobs.values import (
     Checkpoint,
@@ -23,9 +27,10 @@ from jupyter_ext.jobs.values import (
     JobQuery,
     JobSpec,
     JobState,
+    JobUsage,
     LogChunk,
     LogQuery,
-    Resources,
+    UsageQuery,
 )
 from jupyter_ext.store import Row, Store, Transaction, now, paginate
 from jupyter_ext.values import Page, Query, new_id
@@ -37,6 +42,8 @@ if TYPE_CHECKING:
 
 #: A piece of a log holds at least one whole character, however small a piece is asked for.
 _MIN_LOG_BYTES = 4
+#: What usage covers when nobody says since when.
+_USAGE_DAYS = 30
 
 
 class JobService(LoggingConfigurable):
@@ -68,6 +75,7 @@ class JobService(LoggingConfigurable):
         self._labels = labels
         #: Set when there is something new for the supervisor.
         self.changed = threading.Event()
+        self.schedules = Schedules(store, self.submit, self.log)
 
     def submit(self, spec: JobSpec, *, owner: str) -> Job:
         """Write a job down; it is durable when this returns.
@@ -90,12 +98,15 @@ class JobService(LoggingConfigurable):
     def get(self, job_id: str, *, owner: str) -> JobDetail:
         """Return a job with its source and attempts."""
         with self.store.read() as tx:
-            return ledger.to_detail(self._find(tx, job_id, owner), ledger.attempts_of(tx, job_id))
+            row = self._find(tx, job_id, owner)
+            children = ledger.states_of_children(tx, job_id) if row["kind"] == "sweep" else {}
+            position = _positions(tx, [row], owner).get(job_id)
+            return ledger.to_detail(row, ledger.attempts_of(tx, job_id), children, position)
 
     def list(self, query: JobQuery, *, owner: str) -> Page[Job]:
         """Return jobs, newest first."""
         table = tables.job
-        statement = sa.select(*ledger.LISTED).where(table.c.owner == owner)
+        statement = sa.select(*ledger.LISTED).where(table.c.owner == owner, table.c.parent_id == query.parent)
         if query.name is not None:
             statement = statement.where(table.c.name == query.name)
         if query.state == "live":
@@ -104,7 +115,24 @@ class JobService(LoggingConfigurable):
             statement = statement.where(table.c.state == query.state.value)
         with self.store.read() as tx:
             rows, cursor = paginate(tx, statement, table.c.id, query)
-        return Page(items=[ledger.to_job(row) for row in rows], next_cursor=cursor)
+            positions = _positions(tx, rows, owner)
+        return Page(items=[ledger.to_job(row, positions.get(row["id"])) for row in rows], next_cursor=cursor)
+
+    def usage(self, query: UsageQuery, *, owner: str) -> JobUsage:
+        """Return what a user's jobs held of their clusters in the attempts that began since a moment."""
+        since = query.since or now() - timedelta(days=_USAGE_DAYS)
+        job, attempt = tables.job, tables.attempt
+        sums = sa.select(
+            sa.func.count(sa.distinct(attempt.c.job_id)).label("jobs"),
+            sa.func.count().label("attempts"),
+            sa.func.coalesce(sa.func.sum(attempt.c.cpu_seconds), 0.0).label("cpu_seconds"),
+            sa.func.coalesce(sa.func.sum(attempt.c.gpu_seconds), 0.0).label("gpu_seconds"),
+            sa.func.max(attempt.c.peak_memory_bytes).label("peak_memory_bytes"),
+        )
+        mine = sums.join(job, job.c.id == attempt.c.job_id).where(job.c.owner == owner, attempt.c.created_at >= since)
+        with self.store.read() as tx:
+            (row,) = tx.all(mine)
+        return JobUsage(owner=owner, since=since, **row)
 
     def events(self, job_id: str, query: Query, *, owner: str) -> Page[JobEvent]:
         """Return a job's transitions, newest first."""
@@ -177,25 +205,48 @@ class JobService(LoggingConfigurable):
     def cancel(self, job_id: str, *, owner: str) -> Job:
         """Cancel a job: at once when it has no process, otherwise its processes are asked to stop first.
 
-        Cancelling what is being cancelled, or was, changes nothing.
+        Cancelling what is being cancelled, or was, changes nothing. With a sweep go its children.
 
         Raises
         ------
         Conflict
             When the job has succeeded or failed already.
         """
-        while True:
-            with self.store.write() as tx:
-                row = self._find(tx, job_id, owner)
-                state = JobState(row["state"])
-                if state is JobState.CANCELLED or row["want_state"] == JobState.CANCELLED:
-                    return ledger.to_job(row)
-                if state.final:
-                    raise Conflict(f"Job {row['name']!r} has {state.value} already.", state=state.value)
-                moved = self._cancel(tx, row, state, owner)
-            if moved is not None:
-                self.changed.set()
-                return ledger.to_job(moved)
+        return self._end_early(job_id, JobState.CANCELLED, owner)
+
+    def pause(self, job_id: str, *, owner: str) -> Job:
+        """Stop a job until it is resumed; it goes on from its last checkpoint then. With a sweep go its children.
+
+        Raises
+        ------
+        Conflict
+            When the job is at its end, or being cancelled.
+        """
+        return self._end_early(job_id, JobState.PAUSED, owner)
+
+    def resume(self, job_id: str, *, owner: str) -> Job:
+        """Put a paused job back into the queue. Resuming what is not paused changes nothing.
+
+        Raises
+        ------
+        Conflict
+            When the job is at its end, or is still being stopped.
+        """
+        with self.store.write() as tx:
+            row = self._find(tx, job_id, owner)
+            state = JobState(row["state"])
+            if state.final:
+                raise Conflict(f"Job {row['name']!r} has {state.value} already.", state=state.value)
+            if state is JobState.CANCELLING:
+                raise Conflict(f"Job {row['name']!r} is still being stopped; try again in a moment.", state=state.value)
+            for paused in (row, *ledger.children_of(tx, job_id)):
+                if paused["state"] == JobState.PAUSED:
+                    new = ledger.move(
+                        tx, paused, JobState.QUEUED, actor=owner, message="Waiting to go on.", want_state=None
+                    )
+                    row = new if new is not None and paused is row else row
+        self.changed.set()
+        return ledger.to_job(row)
 
     def has_live_jobs(self, owner: str | None = None) -> bool:
         """Whether a user (or anybody) has jobs that are not at their end."""
@@ -206,29 +257,52 @@ class JobService(LoggingConfigurable):
         with self.store.read() as tx:
             return tx.scalar(statement) is not None
 
-    def _cancel(self, tx: Transaction, row: Row, state: JobState, owner: str) -> Row | None:
-        want = JobState.CANCELLED.value
-        if state in UNPLACED:
-            return ledger.move(
-                tx, row, JobState.CANCELLED, actor=owner, message="Cancelled.", reason="cancelled", want_state=want
-            )
-        if state is JobState.CANCELLING:  # it is being stopped for its time limit; the user's word goes before
-            table = tables.job
-            return tx.one_or_none(
-                sa.update(table)
-                .where(table.c.id == row["id"], table.c.version == row["version"])
-                .values(want_state=want, version=table.c.version + 1)
-                .returning(table)
-            )
-        return ledger.move(
-            tx,
-            row,
-            JobState.CANCELLING,
-            actor=owner,
-            message="Cancelling: its processes are asked to stop.",
-            reason="cancelled",
-            want_state=want,
-        )
+    def _end_early(self, job_id: str, want: JobState, owner: str) -> Job:
+        with self.store.write() as tx:
+            row = self._find(tx, job_id, owner)
+            state = JobState(row["state"])
+            if state.final and state is not want:
+                raise Conflict(f"Job {row['name']!r} has {state.value} already.", state=state.value)
+            if want is JobState.PAUSED and state is JobState.CANCELLING and row["want_state"] != want:
+                raise Conflict(f"Job {row['name']!r} is being stopped for good.", state=state.value)
+            row = self._stop(tx, row, want, owner)
+            for child in ledger.children_of(tx, job_id):
+                self._stop(tx, child, want, owner)
+        self.changed.set()
+        return ledger.to_job(row)
+
+    @staticmethod
+    def _stop(tx: Transaction, row: Row, want: JobState, owner: str) -> Row:
+        """Move a job towards ``want``, whatever moves it meanwhile; return its row."""
+        table = tables.job
+        while True:
+            state = JobState(row["state"])
+            if state.final or state is want or row["want_state"] == want:
+                return row
+            cancel = want is JobState.CANCELLED
+            new: Row | None
+            if state in UNPLACED:
+                message = "Cancelled." if cancel else "Paused."
+                reason = want.value if cancel else None
+                new = ledger.move(tx, row, want, actor=owner, message=message, reason=reason, want_state=want.value)
+            elif state is JobState.CANCELLING:
+                if not cancel:
+                    return row
+                # It is being stopped for its time limit, or to be paused; the user's last word goes before.
+                same = (table.c.id == row["id"]) & (table.c.version == row["version"])
+                changed = sa.update(table).where(same).values(want_state=want.value, version=table.c.version + 1)
+                new = tx.one_or_none(changed.returning(table))
+            else:
+                doing = "Cancelling" if cancel else "Pausing"
+                message = f"{doing}: its processes are asked to stop."
+                new = ledger.move(
+                    tx, row, JobState.CANCELLING, actor=owner, message=message, reason=want.value, want_state=want.value
+                )
+            if new is not None:
+                return new
+            found = ledger.find(tx, row["id"])
+            assert found is not None
+            row = found
 
     def _check(self, spec: JobSpec, owner: str) -> None:
         if wrong := [name for name in spec.fetch if keyword.iskeyword(name)]:
@@ -241,6 +315,14 @@ class JobService(LoggingConfigurable):
             self._datasets.get(spec.dataset_id, owner=owner)
         if spec.label_set_id is not None and self._labels is not None:
             self._labels.get_set(spec.label_set_id, owner=owner)
+        with self.store.read() as tx:
+            for other in spec.after:
+                self._find(tx, other, owner)
+        for values in (spec.parameters, *spec.sweep):
+            if wrong := [name for name in values if keyword.iskeyword(name)]:
+                raise Invalid(f"{wrong[0]!r} is a word of Python's own and can't be a parameter.", field="parameters")
+        if spec.kind == "notebook":
+            _require_notebook(spec.source)
         require_possible(spec.resources, self.clusters.capacity(owner))
 
     def _insert_once(self, facts: dict[str, Any], key: str | None, digest: str, owner: str) -> Row:
@@ -257,12 +339,11 @@ class JobService(LoggingConfigurable):
                             job_id=known["id"],
                         )
                     return known
-            values = {
+            sets = facts.pop("sweep")
+            common = {
                 **facts,
-                "id": new_id("job"),
                 "owner": owner,
                 "spec_digest": digest,
-                "idempotency_key": key,
                 "state": JobState.QUEUED.value,
                 "version": 1,
                 "attempt": 0,
@@ -272,7 +353,16 @@ class JobService(LoggingConfigurable):
                 "log_size": 0,
                 "created_at": now(),
             }
-            return ledger.insert(tx, values, actor=owner)
+            own = {"id": new_id("job"), "idempotency_key": key}
+            if not sets:
+                return ledger.insert(tx, {**common, **own}, actor=owner)
+            row = ledger.insert(tx, {**common, **own, "kind": "sweep", "fetch": []}, actor=owner)
+            for number, parameters in enumerate(sets, start=1):
+                merged = {**facts["parameters"], **parameters}
+                child = {"id": new_id("job"), "parent_id": row["id"], "parameters": merged}
+                name = f"{facts['name'][:120]}-{number}"
+                ledger.insert(tx, {**common, **child, "name": name}, actor=owner)
+            return row
 
     @staticmethod
     def _find(tx: Transaction, job_id: str, owner: str) -> Row:
@@ -282,41 +372,17 @@ class JobService(LoggingConfigurable):
         return row
 
 
-def require_possible(asked: Resources, capacity: dict[str, float]) -> None:
-    """Raise `Invalid` when a request can never be met. A capacity that does not name a resource has none of it.
-
-    Examples
-    --------
-    >>> require_possible(Resources(cpus=2), {"CPU": 2.0})
-    >>> require_possible(Resources(gpus=1), {"CPU": 2.0})
-    Traceback (most recent call last):
-    jupyter_ext.errors.Invalid: The job asks for 1 GPU, and your cluster has 0. Ask for at most that.
-    """
-    for name, wanted in demand(asked).items():
-        available = capacity.get(name, 0.0)
-        if wanted > available:
-            raise Invalid(
-                f"The job asks for {_amount(name, wanted)}, and your cluster has "
-                f"{_amount(name, available, bare=True)}. Ask for at most that.",
-                resource=name,
-                asked=wanted,
-                available=available,
-            )
+def _positions(tx: Transaction, rows: list[Row], owner: str) -> dict[str, int]:
+    """Return the places in the queue, from 1, if any of the jobs waits there."""
+    if not any(row["state"] == JobState.QUEUED for row in rows):
+        return {}
+    return {job_id: place for place, job_id in enumerate(ledger.queue_of(tx, owner), start=1)}
 
 
-def demand(asked: Resources) -> dict[str, float]:
-    """Return a request by Ray's names, without what is not asked for.
-
-    Examples
-    --------
-    >>> demand(Resources(cpus=1, memory_bytes=10))
-    {'CPU': 1.0, 'memory': 10.0}
-    """
-    amounts = {"CPU": float(asked.cpus), "GPU": float(asked.gpus), "memory": float(asked.memory_bytes or 0)}
-    return {name: amount for name, amount in amounts.items() if amount}
-
-
-def _amount(name: str, value: float, *, bare: bool = False) -> str:
-    if name == "memory":
-        return f"{value / 1e9:,.1f} GB" + ("" if bare else " of memory")
-    return f"{value:,.6g}" if bare else f"{value:,.6g} {name}{'' if value == 1 else 's'}"
+def _require_notebook(source: str) -> None:
+    try:
+        cells = json.loads(source)["cells"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise Invalid("The source is no notebook: it must be the JSON of an .ipynb file.", field="source") from error
+    if not any(isinstance(cell, dict) and cell.get("cell_type") == "code" for cell in cells):
+        raise Invalid("The notebook has no code cell.", field="source")

@@ -15,12 +15,15 @@ S = JobState
 #: From each state, where a job may go. A final state has nothing after it.
 MOVES: Mapping[JobState | None, frozenset[JobState]] = {
     None: frozenset({S.QUEUED}),
-    S.QUEUED: frozenset({S.ADMITTED, S.CANCELLED}),
-    S.ADMITTED: frozenset({S.STARTING, S.CANCELLED}),
+    # Straight to running and on goes only the parent of a sweep; straight to failed, what comes after a failure.
+    S.QUEUED: frozenset({S.ADMITTED, S.RUNNING, S.CANCELLED, S.PAUSED, S.FAILED}),
+    S.ADMITTED: frozenset({S.STARTING, S.CANCELLED, S.PAUSED}),
     S.STARTING: frozenset({S.RUNNING, S.FAILED, S.INTERRUPTED, S.CANCELLING}),
     S.RUNNING: frozenset({S.SUCCEEDED, S.FAILED, S.INTERRUPTED, S.CANCELLING}),
-    S.INTERRUPTED: frozenset({S.QUEUED, S.FAILED, S.CANCELLED}),
-    S.CANCELLING: frozenset({S.CANCELLED, S.FAILED}),
+    S.INTERRUPTED: frozenset({S.QUEUED, S.FAILED, S.CANCELLED, S.PAUSED}),
+    # To succeeded goes what was done before it heard of a pause.
+    S.CANCELLING: frozenset({S.CANCELLED, S.FAILED, S.PAUSED, S.SUCCEEDED}),
+    S.PAUSED: frozenset({S.QUEUED, S.CANCELLED}),
     S.SUCCEEDED: frozenset(),
     S.FAILED: frozenset(),
     S.CANCELLED: frozenset(),
@@ -29,8 +32,8 @@ MOVES: Mapping[JobState | None, frozenset[JobState]] = {
 LIVE = frozenset(state for state in JobState if not state.final)
 #: States in which a job holds a place on its cluster.
 PLACED = frozenset({S.ADMITTED, S.STARTING, S.RUNNING, S.CANCELLING})
-#: States in which no process of the job can exist, so that a cancel is done at once.
-UNPLACED = frozenset({S.QUEUED, S.ADMITTED, S.INTERRUPTED})
+#: States in which no process of the job can exist, so that a cancel or a pause is done at once.
+UNPLACED = frozenset({S.QUEUED, S.ADMITTED, S.INTERRUPTED, S.PAUSED})
 
 
 def sources(to: JobState) -> frozenset[JobState]:
@@ -38,8 +41,8 @@ def sources(to: JobState) -> frozenset[JobState]:
 
     Examples
     --------
-    >>> sorted(sources(JobState.SUCCEEDED))
-    [<JobState.RUNNING: 'running'>]
+    >>> sorted(sources(JobState.PAUSED))[:2]
+    [<JobState.ADMITTED: 'admitted'>, <JobState.CANCELLING: 'cancelling'>]
     """
     return frozenset(state for state, targets in MOVES.items() if state is not None and to in targets)
 

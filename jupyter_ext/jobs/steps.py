@@ -19,10 +19,11 @@ import sqlalchemy as sa
 
 from jupyter_ext.errors import Forbidden, Invalid, Unavailable
 from jupyter_ext.jobs import ledger, logs, tables
+from jupyter_ext.jobs.demands import demand, driver
 from jupyter_ext.jobs.evidence import Evidence
 from jupyter_ext.jobs.protocol import Context, Status, Task, attempt_path, fence_path
 from jupyter_ext.jobs.states import Blame, Verdict, judge
-from jupyter_ext.jobs.values import JobState, Resources
+from jupyter_ext.jobs.values import JobState, Progress, Resources
 from jupyter_ext.store import Row, now
 
 if TYPE_CHECKING:
@@ -79,20 +80,23 @@ class Steps:
         while True:
             with self._store.read() as tx:
                 row = ledger.find(tx, job_id)
-            step = None if row is None else self._by_state().get(JobState(row["state"]))
+            step = None if row is None else self._next_step(row)
             if row is None or step is None or not step(row):
                 break
         if row is None or JobState(row["state"]).final:
             self._forget(job_id)
 
-    def _by_state(self) -> dict[JobState, Callable[[Row], bool]]:
-        return {
+    def _next_step(self, row: Row) -> Callable[[Row], bool] | None:
+        if row["kind"] == "sweep":
+            return None if JobState(row["state"]).final else self._family
+        steps: dict[JobState, Callable[[Row], bool]] = {
             JobState.ADMITTED: self._admitted,
             JobState.STARTING: self._starting,
             JobState.RUNNING: self._running,
             JobState.INTERRUPTED: self._interrupted,
             JobState.CANCELLING: self._cancelling,
         }
+        return steps.get(JobState(row["state"]))
 
     # Each of the following returns whether the job moved, so that the next step is taken at once.
 
@@ -118,6 +122,8 @@ class Steps:
                     log_size=0,
                     in_ray=True,
                     message=message,
+                    cpu_seconds=0.0,
+                    gpu_seconds=0.0,
                 )
             )
         return True
@@ -188,11 +194,70 @@ class Steps:
             return False
         # Whatever still runs somewhere out of reach may write nothing from now on.
         self._store.objects.put(fence_path(row["id"]), str(row["attempt"] + 1).encode())
+        if row["want_state"] == JobState.PAUSED:
+            outcome = self._evidence.outcome(row)
+            if outcome is not None and outcome.succeeded:
+                message = "Done, before it could be paused."
+                self._close(row, attempt, JobState.SUCCEEDED, JobState.SUCCEEDED, message=message)
+                return True
+            step = (status.durable_step if status else None) or attempt["durable_step"]
+            rest = "it begins anew when it is resumed" if step is None else f"it goes on from step {step} when resumed"
+            self._close(
+                row, attempt, JobState.PAUSED, JobState.INTERRUPTED, message=f"Paused; {rest}.", reason="paused"
+            )
+            return True
         timed_out = row["want_state"] == JobState.FAILED
         final = JobState.FAILED if timed_out else JobState.CANCELLED
         reason = "timeout" if timed_out else "cancelled"
         message = f"It ran longer than its limit of {row['timeout_s'] or 0:g} s." if timed_out else "Cancelled."
         self._close(row, attempt, final, final, message=message, reason=reason)
+        return True
+
+    def _family(self, row: Row) -> bool:
+        """Move a sweep by what its children do."""
+        state, want = JobState(row["state"]), row["want_state"]
+        with self._store.write() as tx:
+            counts = ledger.states_of_children(tx, row["id"])
+            total, done = sum(counts.values()), sum(n for child, n in counts.items() if child.final)
+            failed, cancelled = counts.get(JobState.FAILED, 0), counts.get(JobState.CANCELLED, 0)
+            waiting = counts.get(JobState.QUEUED, 0) + counts.get(JobState.PAUSED, 0)
+            said = f"{done} of {total} jobs done" + (f", {failed} failed" if failed else "") + "."
+            if state is JobState.CANCELLING:
+                resting = done + (counts.get(JobState.PAUSED, 0) if want == JobState.PAUSED else 0)
+                if resting < total:
+                    return False
+                paused = want == JobState.PAUSED and done < total
+                to = JobState.PAUSED if paused else JobState.CANCELLED
+                message = f"Paused; {said}" if paused else f"Cancelled; {said}"
+                ledger.move(tx, row, to, actor=ACTOR, message=message, reason=to.value)
+            elif state is JobState.QUEUED and waiting < total:
+                ledger.move(tx, row, JobState.RUNNING, actor=ACTOR, message=said, started_at=row["started_at"] or now())
+            elif state is JobState.RUNNING and done == total and cancelled and not failed:
+                move = ledger.move(
+                    tx,
+                    row,
+                    JobState.CANCELLING,
+                    actor=ACTOR,
+                    message=f"{cancelled} of {total} jobs were cancelled.",
+                    reason="cancelled",
+                    want_state=JobState.CANCELLED.value,
+                )
+                return move is not None
+            elif state is JobState.RUNNING and done == total:
+                to = JobState.FAILED if failed else JobState.SUCCEEDED
+                message = f"{failed} of {total} jobs failed." if failed else "Done."
+                reason = "children_failed" if failed else None
+                ledger.move(tx, row, to, actor=ACTOR, message=message, reason=reason, progress=_share(done, total))
+            elif state is JobState.RUNNING and row["message"] != said:
+                table = tables.job
+                same = (table.c.id == row["id"]) & (table.c.version == row["version"])
+                changed = sa.update(table).where(same).values(message=said, progress=_share(done, total))
+                new = tx.one_or_none(changed.returning(table))
+                if new is not None:
+                    ledger.announce(tx, new, "progress")
+                return False
+            else:
+                return False
         return True
 
     def _stopped(self, row: Row, attempt: Row) -> bool:
@@ -339,6 +404,8 @@ class Steps:
             self._evidence.write_down(row, attempt, status)
         number = attempt["number"]
         size = logs.stored_size(self._store.objects, row["id"], number)
+        seconds = (now() - attempt["started_at"]).total_seconds() if attempt["started_at"] else 0.0
+        held = demand(Resources(**row["resources"]))
         with self._store.write() as tx:
             moved = ledger.move(
                 tx,
@@ -351,7 +418,17 @@ class Steps:
                 **values,
             )
             if moved is not None:
-                ledger.end_attempt(tx, row["id"], number, ended, log_size=size, message=message, reason=reason)
+                ledger.end_attempt(
+                    tx,
+                    row["id"],
+                    number,
+                    ended,
+                    log_size=size,
+                    message=message,
+                    reason=reason,
+                    cpu_seconds=seconds * held.get("CPU", 0.0),
+                    gpu_seconds=seconds * held.get("GPU", 0.0),
+                )
         self._forget(row["id"])
 
     def say(self, row: Row, message: str) -> None:
@@ -375,7 +452,9 @@ class Steps:
             job_id=row["id"],
             attempt=number,
             name=row["name"],
+            kind=row["kind"],
             source=row["source"],
+            parameters=row["parameters"],
             inputs=self._store.blobs.path(row["inputs"]) if row["inputs"] else None,
             fetch=tuple(row["fetch"]),
             python=row["environment"].get("python"),
@@ -383,16 +462,13 @@ class Steps:
         objects.put(attempt_path(row["id"], number, "task.json"), task.model_dump_json().encode())
         objects.put(fence_path(row["id"]), str(number).encode())
         context = Context(objects.root_url, objects.storage_options, row["id"], number)
-        resources = Resources(**row["resources"])
         try:
             connection.jobs.submit(
                 attempt["submission_id"],
                 # `exec`: without it a shell stands between, and the driver outlives its head as an orphan.
                 f"exec {shlex.quote(sys.executable)} -m jupyter_ext.jobs.runner",
                 env={**context.environ(), "RAY_JOB_STOP_WAIT_TIME_S": str(self._settings.stop_grace_s)},
-                cpus=resources.cpus,
-                gpus=resources.gpus,
-                memory_bytes=resources.memory_bytes,
+                **driver(Resources(**row["resources"])),
                 metadata={"job": row["id"], "name": row["name"], "attempt": str(number), "owner": row["owner"]},
             )
         except Unavailable as error:
@@ -415,3 +491,7 @@ class Steps:
     def _forget(self, job_id: str) -> None:
         self._memories.pop(job_id, None)
         self._evidence.forget(job_id)
+
+
+def _share(done: int, total: int) -> dict[str, Any]:
+    return Progress(step=done, total=total, at=now()).model_dump(mode="json")

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from traitlets import Float, Integer
+from traitlets import Dict, Float, Integer
 from traitlets.config import LoggingConfigurable
 
 from jupyter_ext.errors import JupyterExtError
 from jupyter_ext.jobs import ledger, tables
-from jupyter_ext.jobs.admission import Waiting, admit
-from jupyter_ext.jobs.service import demand
+from jupyter_ext.jobs.admission import JOBS, Demand, Quota, Rules, Waiting, admit
+from jupyter_ext.jobs.demands import bundles, demand
 from jupyter_ext.jobs.states import PLACED
 from jupyter_ext.jobs.steps import ACTOR, Steps
 from jupyter_ext.jobs.values import JobState, Resources
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 _START_AGAIN_S = 10.0
 #: How many Ray records of ended attempts one round deletes.
 _SWEEP = 20
+#: Seconds between looks at the schedules, and between counts of what users held lately.
+_CLOCK_S, _COUNT_S = 1.0, 10.0
+#: The quota of users who have none of their own.
+_ANYBODY = "*"
 
 
 class Supervisor(LoggingConfigurable):
@@ -57,6 +61,19 @@ class Supervisor(LoggingConfigurable):
         15.0, min=1.0, help="Silence after which an attempt that its cluster lost counts as ended. Three heartbeats."
     ).tag(config=True)
     max_running = Integer(8, min=1, help="How many jobs of one user may run at a time.").tag(config=True)
+    quotas = Dict(
+        help="What a user may hold at a time, by Ray's names and 'jobs': {'ada': {'GPU': 2}, '*': {'GPU': 1}}; "
+        "'*' is for users who are not named, 'group:NAME' for a group together."
+    ).tag(config=True)
+    groups = Dict(help="Members of groups that have a quota: {'research': ['ada', 'bob']}.").tag(config=True)
+    pool = Dict(
+        help="What the clusters of all users share, by Ray's names: {'CPU': 64, 'GPU': 8}. Users get fair shares of "
+        "it. Empty: every cluster has its own machines."
+    ).tag(config=True)
+    weights = Dict(help="How many shares of the pool a user has. Default: 1.").tag(config=True)
+    fair_share_window_s = Float(
+        3600.0, min=1.0, help="For how long what a user has held counts against their share of the pool."
+    ).tag(config=True)
     max_interruptions = Integer(
         20, min=1, help="After how many interruptions that were not its own fault a job is given up."
     ).tag(config=True)
@@ -75,7 +92,9 @@ class Supervisor(LoggingConfigurable):
         self._starting: dict[str, Future[Any]] = {}
         self._refused: dict[str, tuple[float, str]] = {}
         self._held: set[str] = set()
-        self._swept_at = 0.0
+        self._swept_at = self._clock_at = self._counted_at = -float("inf")
+        self._recent: dict[str, Demand] = {}
+        self._wanted: dict[str, list[dict[str, float]]] = {}
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -107,13 +126,21 @@ class Supervisor(LoggingConfigurable):
         """Take one round; return how many live jobs are in our care. Steps go on in the background, see `drain`."""
         rows = self._live()
         mine = self._take(rows)
-        ready = [row["id"] for row in rows if row["id"] in mine and row["state"] != JobState.QUEUED]
+        ready = [
+            row["id"]
+            for row in rows
+            if row["id"] in mine and (row["kind"] == "sweep" or row["state"] not in (JobState.QUEUED, JobState.PAUSED))
+        ]
         ready += self._admit(rows, mine)
+        self._want(rows, set(ready))
         for job_id in ready:
             self._dispatch(job_id, lambda job_id=job_id: self._steps.advance(job_id))
         if time.monotonic() - self._swept_at > self.poll_s:
             self._swept_at = time.monotonic()
             self._dispatch("", self._sweep)
+        if time.monotonic() - self._clock_at > _CLOCK_S:
+            self._clock_at = time.monotonic()
+            self._dispatch("schedules", self._service.schedules.fire)
         return len(mine)
 
     def drain(self, timeout_s: float | None = None) -> None:
@@ -137,10 +164,10 @@ class Supervisor(LoggingConfigurable):
 
     def _live(self) -> list[Row]:
         job, lease = tables.job, tables.lease
-        columns = (job.c.id, job.c.owner, job.c.name, job.c.state, job.c.version, job.c.attempt, job.c.resources)
-        more = (job.c.not_before, job.c.message, lease.c.holder, lease.c.expires_at)
+        columns = (job.c.id, job.c.owner, job.c.name, job.c.kind, job.c.state, job.c.version, job.c.attempt)
+        more = (job.c.resources, job.c.priority, job.c.after, job.c.not_before, job.c.message)
         statement = (
-            sa.select(*columns, *more)
+            sa.select(*columns, *more, lease.c.holder, lease.c.expires_at)
             .outerjoin(lease, lease.c.job_id == job.c.id)
             .where(job.c.ended_at.is_(None))
             .order_by(job.c.id)
@@ -191,32 +218,106 @@ class Supervisor(LoggingConfigurable):
     def _admit(self, rows: list[Row], mine: set[str]) -> list[str]:
         """Admit queued jobs that may start, tell the others why they wait; return the ids of the admitted."""
         moment = now()
-        queues: dict[str, list[Row]] = {}
-        for row in rows:
-            waits = row["not_before"] is not None and row["not_before"] > moment
-            if row["state"] == JobState.QUEUED and not waits:
-                queues.setdefault(row["owner"], []).append(row)
+        queue = [
+            row
+            for row in rows
+            if row["state"] == JobState.QUEUED
+            and row["kind"] != "sweep"
+            and (row["not_before"] is None or row["not_before"] <= moment)
+        ]
+        queue = self._in_order(queue, mine)
+        if not queue:
+            return []
+        holding = [(row["owner"], _demand(row)) for row in rows if _placed(row)]
+        waiting = [Waiting(row["id"], row["owner"], _demand(row), row["priority"]) for row in queue]
+        decisions = admit(waiting, holding, self._rules({row["owner"] for row in queue}))
         admitted = []
-        for owner, queue in queues.items():
-            placed = [row for row in rows if row["owner"] == owner and JobState(row["state"]) in PLACED]
-            decisions = admit(
-                [Waiting(row["id"], _demand(row)) for row in queue],
-                [_demand(row) for row in placed],
-                self._service.clusters.capacity(owner),
-                self.max_running,
-            )
-            for row in queue:
-                obstacle = decisions[row["id"]]
-                if row["id"] not in mine:
-                    continue
-                if obstacle is not None:
-                    self._steps.say(row, obstacle)
-                    continue
-                with self._store.write() as tx:
-                    moved = ledger.move(tx, row, JobState.ADMITTED, actor=ACTOR, message="Admitted.")
-                if moved is not None:
-                    admitted.append(row["id"])
+        for row in queue:
+            if row["id"] not in mine:
+                continue
+            obstacle = decisions[row["id"]]
+            if obstacle is not None:
+                self._steps.say(row, obstacle)
+                continue
+            with self._store.write() as tx:
+                moved = ledger.move(tx, row, JobState.ADMITTED, actor=ACTOR, message="Admitted.")
+            if moved is not None:
+                admitted.append(row["id"])
         return admitted
+
+    def _in_order(self, queue: list[Row], mine: set[str]) -> list[Row]:
+        """Leave out jobs that come after others which have not succeeded, and end those that can't start any more."""
+        named = {other for row in queue for other in row["after"]}
+        if not named:
+            return queue
+        job = tables.job
+        with self._store.read() as tx:
+            found = tx.all(sa.select(job.c.id, job.c.name, job.c.state).where(job.c.id.in_(named)))
+        states = {row["id"]: (row["name"], JobState(row["state"])) for row in found}
+        ready = []
+        for row in queue:
+            before = [states.get(other, (other, JobState.FAILED)) for other in row["after"]]
+            lost = [name for name, state in before if state.final and state is not JobState.SUCCEEDED]
+            open_ = [name for name, state in before if not state.final]
+            if not lost and not open_:
+                ready.append(row)
+            elif row["id"] not in mine:
+                continue
+            elif lost:
+                message = f"Not started: it comes after {lost[0]!r}, which did not succeed."
+                with self._store.write() as tx:
+                    ledger.move(tx, row, JobState.FAILED, actor=ACTOR, message=message, reason="after_failed")
+            else:
+                rest = f" and {len(open_) - 1} more" if len(open_) > 1 else ""
+                self._steps.say(row, f"Waiting for {open_[0]!r}{rest} to succeed.")
+        return ready
+
+    def _rules(self, owners: set[str]) -> Rules:
+        capacity = {
+            owner: {**self._service.clusters.capacity(owner), JOBS: float(self.max_running)} for owner in owners
+        }
+        quotas = [
+            Quota(owner, frozenset({owner}), self.quotas.get(owner, self.quotas.get(_ANYBODY, {}))) for owner in owners
+        ]
+        for group, members in self.groups.items():
+            if limits := self.quotas.get(f"group:{group}"):
+                quotas.append(Quota(group, frozenset(members), limits))
+        pool = dict(self.pool) or None
+        return Rules(capacity, tuple(quotas), pool, self._held_lately() if pool else {}, self.weights)
+
+    def _held_lately(self) -> dict[str, Demand]:
+        """Return what users held on average within the window, in attempts that have ended."""
+        if time.monotonic() - self._counted_at > _COUNT_S:
+            job, attempt = tables.job, tables.attempt
+            sums = (
+                sa.select(
+                    job.c.owner,
+                    sa.func.sum(attempt.c.cpu_seconds).label("CPU"),
+                    sa.func.sum(attempt.c.gpu_seconds).label("GPU"),
+                )
+                .join(job, job.c.id == attempt.c.job_id)
+                .where(attempt.c.ended_at > now() - timedelta(seconds=self.fair_share_window_s))
+                .group_by(job.c.owner)
+            )
+            with self._store.read() as tx:
+                rows = tx.all(sums)
+            window = self.fair_share_window_s
+            self._recent = {
+                row["owner"]: {name: (row[name] or 0.0) / window for name in ("CPU", "GPU")} for row in rows
+            }
+            self._counted_at = time.monotonic()
+        return self._recent
+
+    def _want(self, rows: list[Row], ready: set[str]) -> None:
+        """Tell each cluster what it is to have room for: the jobs that hold a place, or were given one just now."""
+        wanted: dict[str, list[dict[str, float]]] = {owner: [] for owner in self._wanted}
+        for row in rows:
+            if row["kind"] != "sweep" and (_placed(row) or row["id"] in ready):
+                wanted.setdefault(row["owner"], []).extend(bundles(Resources(**row["resources"])))
+        for owner, asked in wanted.items():
+            if asked != self._wanted.get(owner):
+                self._service.clusters.want(owner, asked)
+        self._wanted = {owner: asked for owner, asked in wanted.items() if asked}
 
     def _dispatch(self, key: str, work: Any) -> None:
         flying = self._in_flight.get(key)
@@ -296,3 +397,8 @@ class Supervisor(LoggingConfigurable):
 
 def _demand(row: Row) -> dict[str, float]:
     return demand(Resources(**row["resources"]))
+
+
+def _placed(row: Row) -> bool:
+    """Whether a job holds a place on its cluster. A sweep runs nothing itself."""
+    return row["kind"] != "sweep" and JobState(row["state"]) in PLACED

@@ -16,9 +16,16 @@ job = sa.Table(
     # The whole of what was asked, for "the same key with another spec is a conflict".
     sa.Column("spec_digest", sa.String(64), nullable=False),
     sa.Column("idempotency_key", sa.String(200)),
+    sa.Column("kind", sa.String(16), nullable=False),
     sa.Column("inputs", sa.String(64)),
+    sa.Column("parameters", Json, nullable=False),
     sa.Column("fetch", Json, nullable=False),
     sa.Column("resources", Json, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
+    # Ids of the jobs that must succeed first.
+    sa.Column("after", Json, nullable=False),
+    # The sweep it is a child of.
+    sa.Column("parent_id", sa.String(64)),
     sa.Column("retries", sa.Integer, nullable=False),
     sa.Column("timeout_s", sa.Float),
     sa.Column("dataset_id", sa.String(64)),
@@ -26,7 +33,7 @@ job = sa.Table(
     sa.Column("environment", Json, nullable=False),
     sa.Column("tags", Json, nullable=False),
     sa.Column("state", sa.String(16), nullable=False),
-    # What a stop is to end in (cancelled, or failed after a timeout); survives a crash in the middle of it.
+    # What a stop is to end in (cancelled, paused, or failed after a timeout); survives a crash in the middle of it.
     sa.Column("want_state", sa.String(16)),
     # Counts transitions: an UPDATE names the version it read, so of two writers one loses and sees it.
     sa.Column("version", sa.Integer, nullable=False),
@@ -46,7 +53,8 @@ job = sa.Table(
     sa.UniqueConstraint("owner", "idempotency_key", name="uq_job_owner_idempotency_key"),
 )
 # Lists are one index walk each, newest first, whatever the filter.
-sa.Index("ix_job_owner_id", job.c.owner, job.c.id)
+sa.Index("ix_job_owner_parent_id", job.c.owner, job.c.parent_id, job.c.id)
+sa.Index("ix_job_parent_id_id", job.c.parent_id, job.c.id)
 sa.Index("ix_job_owner_state_id", job.c.owner, job.c.state, job.c.id)
 sa.Index("ix_job_owner_name_id", job.c.owner, job.c.name, job.c.id)
 # The supervisor's question twice a second: which jobs are live. Partial, so history costs it nothing.
@@ -71,6 +79,9 @@ attempt = sa.Table(
     sa.Column("last_step", sa.BigInteger),
     # Bytes of log in storage; settled when the attempt ends, so that offsets over all attempts never move.
     sa.Column("log_size", sa.BigInteger, nullable=False),
+    sa.Column("cpu_seconds", sa.Float, nullable=False),
+    sa.Column("gpu_seconds", sa.Float, nullable=False),
+    sa.Column("peak_memory_bytes", sa.BigInteger),
     # Whether Ray still keeps a record of it that we have not deleted.
     sa.Column("in_ray", sa.Boolean, nullable=False),
     sa.Column("reason", sa.String(64)),
@@ -101,3 +112,23 @@ lease = sa.Table(
     sa.Column("holder", sa.String(64), nullable=False),
     sa.Column("expires_at", UtcDateTime, nullable=False),
 )
+
+schedule = sa.Table(
+    "job_schedule",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("owner", sa.String(255), nullable=False),
+    sa.Column("name", sa.String(128), nullable=False),
+    sa.Column("cron", sa.String(200), nullable=False),
+    sa.Column("timezone", sa.String(64), nullable=False),
+    sa.Column("spec", Json, nullable=False),
+    sa.Column("enabled", sa.Boolean, nullable=False),
+    # None while it is paused. An UPDATE names the moment it read, so a schedule fires once however many look.
+    sa.Column("next_at", UtcDateTime),
+    sa.Column("last_at", UtcDateTime),
+    sa.Column("last_job_id", sa.String(64)),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.UniqueConstraint("owner", "name", name="uq_job_schedule_owner_name"),
+)
+sa.Index("ix_job_schedule_next_at", schedule.c.next_at)

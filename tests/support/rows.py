@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from jupyter_ext.store import UtcDateTime
 
-_LISTS = {"columns", "functions", "voters", "polarity", "fetch", "classes"}
+_LISTS = {"columns", "functions", "voters", "polarity", "fetch", "classes", "after"}
 _DIGESTS = {"blob", "digest", "votes_blob", "spec_digest"}
 _WORDS = {"method": "majority", "correction": "bh", "backend": "local", "state": "succeeded", "to_state": "queued"}
 

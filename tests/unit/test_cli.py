@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from jupyter_ext.store import migrate
+
 
 @pytest.fixture
 def run(tmp_path: Path) -> object:
@@ -37,10 +39,10 @@ def test_migrate_there_again_and_back(run: object, tmp_path: Path) -> None:
     checked = run("migrate", "--check")
     assert (checked.returncode, "no database" in checked.stdout) == (1, True), checked
     assert not (tmp_path / "home").exists()
-    assert run("migrate").stdout == "Migrated from none to 0001.\n"
-    assert run("migrate").stdout == "Nothing to do: the database is at 0001.\n"
+    assert run("migrate").stdout == f"Migrated from none to {migrate.HEAD}.\n"
+    assert run("migrate").stdout == f"Nothing to do: the database is at {migrate.HEAD}.\n"
     assert run("migrate", "--check").returncode == 0
-    assert run("migrate", "--revision=base").stdout == "Migrated from 0001 to none.\n"
+    assert run("migrate", "--revision=base").stdout == f"Migrated from {migrate.HEAD} to none.\n"
 
 
 def test_a_newer_database_is_refused_in_one_line(run: object, tmp_path: Path) -> None:

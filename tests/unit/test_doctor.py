@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from traitlets.config import Config
 
 from jupyter_ext import doctor
+from jupyter_ext.store import migrate
 from jupyter_ext.workspace import Workspace
 
 
@@ -73,7 +74,7 @@ def test_the_labextension_must_have_the_packages_version(tmp_path: Path) -> None
 def test_a_database_at_our_revision_is_well(home: Workspace) -> None:
     found = doctor.check_database(home)
     assert found.state == "ok", found
-    assert "revision 0001" in found.message
+    assert f"revision {migrate.HEAD}" in found.message
 
 
 @pytest.mark.parametrize(("auto_migrate", "state"), [(True, "warn"), (False, "fail")])

@@ -122,6 +122,7 @@ class ProcessClusters:
         self.running = True
         self.starts = 0
         self.total: dict[str, float] = {"CPU": 2.0}
+        self.wanted: list[tuple[str, list[dict[str, float]]]] = []
         self.lose()
 
     def lose(self) -> None:
@@ -144,6 +145,9 @@ class ProcessClusters:
 
     def capacity(self, owner: str) -> dict[str, float]:
         return self.total
+
+    def want(self, owner: str, bundles: list[dict[str, float]]) -> None:
+        self.wanted.append((owner, bundles))
 
     def close(self) -> None:
         for head in self._heads:
