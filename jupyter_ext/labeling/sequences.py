@@ -137,14 +137,11 @@ def fit_sequence_model(
             warnings.simplefilter("ignore", UserWarning)  # said below, once
             model = TokenModel(fit_label_model(matrix, method=method, gold=known, random_state=random_state), labels)
     model.report = replace(model.report, reason=reason)
-    notes = model.report.notes
-    if not notes:
+    if not model.given_up:
         return model
     fallen = TokenModel(fit_label_model(matrix, method="majority"), labels)
-    fallen.report = replace(
-        fallen.report, reason=f"fell back from {method}, which collapsed", notes=(*notes, *fallen.report.notes)
-    )
-    warnings.warn(f"{notes[0]} The majority vote is used instead.", UserWarning, stacklevel=2)
+    fallen.report = replace(fallen.report, reason=f"fell back from {method}, which collapsed", notes=model.report.notes)
+    warnings.warn(f"{model.given_up[0]} The majority vote is used instead.", UserWarning, stacklevel=2)
     return fallen
 
 
@@ -175,11 +172,14 @@ class SequenceModel(ABC):
     class_prior_ : array (k,)
         The share of each class among the tokens.
     report : FitReport
+    given_up : tuple of str
+        What the fit gave up, a sentence a label; empty unless it collapsed.
     """
 
     method: str
     class_prior_: FloatArray
     report: FitReport
+    given_up: tuple[str, ...] = ()
 
     def __init__(self, voters: tuple[str, ...], labels: Sequence[str]) -> None:
         self.voters = voters
@@ -242,6 +242,7 @@ class TokenModel(SequenceModel):
         self.method = model.method
         self.class_prior_ = model.class_prior_
         self.report = model.report
+        self.given_up = model.given_up
 
     def explain(self, votes: VoteMatrix | npt.ArrayLike, i: int, lengths: npt.ArrayLike | None = None) -> pd.DataFrame:
         """Return what the label model of tokens says; a token's neighbours count for nothing."""
@@ -374,6 +375,7 @@ class HiddenMarkovModel(SequenceModel):
         self.class_prior_ = _classes(self._state_prior)
         self._confusion = _shares(_classes((emitted + priors.emitted).sum(axis=1)), axis=1)
         proba = _classes(q)
+        self.given_up = _collapse_notes(proba, votes, gold, self.labels)
         self.report = FitReport(
             method=self.method,
             reason="asked for",
@@ -384,7 +386,7 @@ class HiddenMarkovModel(SequenceModel):
             n_iterations=len(history),
             converged=converged,
             log_likelihood=likelihood,
-            notes=_collapse_notes(proba, votes, gold, self.labels),
+            notes=self.given_up,
         )
 
     def confusion(self, voter: str) -> FloatArray:
