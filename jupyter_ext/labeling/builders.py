@@ -105,7 +105,7 @@ def keyword(
         each = [_matcher(re.compile(f"{left}{re.escape(word.strip())}{right}", flags)) for word in sorted(set(chosen))]
         batch = _of_text(column, lambda text: sum(found(text) for found in each) >= at_least, label)
     return BuiltFunction(
-        keyword, name or f"keyword {chosen[0]}{' …' if len(chosen) > 1 else ''}", label, [column], batch,
+        keyword, name or _called(f"keyword {chosen[0]}{' …' if len(chosen) > 1 else ''}"), label, [column], batch,
         words=sorted(set(chosen)), column=column, at_least=at_least, whole_words=whole_words, ignore_case=ignore_case,
     )  # fmt: skip
 
@@ -136,7 +136,7 @@ def regex(
     if not isinstance(compiled, re.Pattern) or not isinstance(compiled.pattern, str):
         raise Invalid("regex needs a pattern of text.")
     return BuiltFunction(
-        regex, name or f"regex {compiled.pattern}"[:60], label, [column],
+        regex, name or _called(f"regex {compiled.pattern}"), label, [column],
         _of_text(column, _matcher(compiled), label),
         pattern=compiled.pattern, column=column, flags=int(compiled.flags),
     )  # fmt: skip
@@ -185,7 +185,8 @@ def numeric(
         return _votes(np.where(said, label, ABSTAIN))
 
     written = " and ".join(f"{side.replace('_', ' ')} {bound:g}" for side, bound in given.items())
-    return BuiltFunction(numeric, name or f"{column} {written}"[:60], label, [column], batch, column=column, **given)
+    called = name or _called(f"{column} {written}")
+    return BuiltFunction(numeric, called, label, [column], batch, column=column, **given)
 
 
 _SIDES: dict[str, Callable[..., Any]] = {
@@ -234,7 +235,7 @@ def expression(text: str, label: int, columns: Sequence[str], *, name: str | Non
         said = answer.eq(True).fillna(False).to_numpy(dtype=bool)
         return _votes(np.where(said & ~some.isna().any(axis=1).to_numpy(), label, ABSTAIN))
 
-    return BuiltFunction(expression, name or text[:60], label, chosen, batch, text=text, columns=chosen)
+    return BuiltFunction(expression, name or _called(text), label, chosen, batch, text=text, columns=chosen)
 
 
 def dictionary(
@@ -410,6 +411,11 @@ def nearest(
         nearest, name, None, [column], batch,
         examples=vectors, labels=votes.tolist(), column=column, n_neighbors=n_neighbors, at_least=at_least, embed=embed,
     )  # fmt: skip
+
+
+def _called(text: str) -> str:
+    """Return a name that the workspace can store: one line, and not a long one."""
+    return re.sub(r"[\s\x00-\x1f\x7f]+", " ", text).strip()[:60].rstrip()
 
 
 def _matcher(pattern: re.Pattern[str]) -> Callable[[str], bool]:

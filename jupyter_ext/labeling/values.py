@@ -13,6 +13,9 @@ from jupyter_ext.values import Digest, Name, Query, Text, Value
 #: What a class is called, in any language; no control characters, which some databases refuse.
 ClassName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
+#: What a voter is called: a function may bear its pattern, or the words it looks for.
+VoterName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
 
 class LabelTaskSpec(Value):
     """A question asked of every row of a data set, and its possible answers."""
@@ -81,7 +84,7 @@ class FunctionSpec(Value):
     The source of a model is what it is known by, ``models:/topics/3`` for instance.
     """
 
-    name: Name
+    name: VoterName
     kind: Literal["function", "model"] = "function"
     digest: Digest
     source: Annotated[str, Field(max_length=200_000)]

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jupyter_ext.errors import Conflict, Invalid, NotFound
-from jupyter_ext.labeling import ABSTAIN, fit_label_model, labeling_function, lf_summary
+from jupyter_ext.labeling import ABSTAIN, builders, fit_label_model, labeling_function, lf_summary
 
 
 @pytest.fixture
@@ -366,6 +366,19 @@ def test_lf_takes_a_builder_and_gold_of_the_notebook(magics, task, unique):
     question_cell = "def asks(row):\n    return HAM if 'prize' in row.text else ABSTAIN\n"
     task.apply([promises], progress=False)
     assert magics.lf(unique, question_cell).n_conflicts == 2
+
+
+def test_built_functions_are_stored_under_the_names_they_give_themselves(task):
+    functions = [
+        builders.keyword(["prize", "win"], 1, "text"),
+        builders.regex(r"\b(?:prize|win)!?\b", 1, "text"),
+        builders.expression("length > 6 and length < 9", 1, ["length"]),
+        builders.dictionary({"späti": 0}, "text", name="späti, bald?"),
+    ]
+    votes = task.apply(functions, progress=False)
+    assert votes.voters == tuple(function.name for function in functions)
+    assert [function.name for function in task.functions()] == list(votes.voters)
+    assert task.vote_matrix([functions[1].name]).n_votes == 2
 
 
 def test_lf_tells_what_is_wrong(magics, task, unique):

@@ -149,6 +149,12 @@ def test_bad_dictionaries_are_refused(entries):
         dictionary(entries, "text")
 
 
+def test_names_of_their_own_fit_on_a_line():
+    assert regex("win (a|the)\n\x00  prize", 1, "text", flags=re.VERBOSE).name == "regex win (a|the) prize"
+    assert len(keyword("x" * 200, 1, "text").name) == 60
+    assert expression("length > 2  and length < 4", 1, ["length"]).name == "length > 2 and length < 4"
+
+
 def test_another_model_votes_where_it_is_sure():
     random = np.random.default_rng(0)
     frame = pd.DataFrame({"x": random.normal(size=200)})
