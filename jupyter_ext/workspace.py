@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jupyter_ext.datasets.service import DatasetService
     from jupyter_ext.jobs.service import JobService
     from jupyter_ext.jobs.supervisor import Supervisor
+    from jupyter_ext.jobs.tracking import Tracking
     from jupyter_ext.labeling.service import LabelService
     from jupyter_ext.monitoring.service import MonitorService
     from jupyter_ext.registry.service import RegistryService
@@ -55,6 +56,7 @@ class Workspace(LoggingConfigurable):
     ).tag(config=True)
     user = Unicode(help="Who owns what is made here when the server itself knows no users (a laptop).").tag(config=True)
     multi_user = Bool(help="Whether requests carry real users: true under JupyterHub.").tag(config=True)
+    track_metrics = Bool(True, help="Whether the metrics that jobs report are kept as runs of MLflow.").tag(config=True)
     threads = Integer(8, min=2, help="Threads that serve requests.").tag(config=True)
 
     store: Store
@@ -63,6 +65,7 @@ class Workspace(LoggingConfigurable):
     clusters: ClusterService
     jobs: JobService
     supervisor: Supervisor
+    tracking: Tracking
     models: RegistryService
     monitors: MonitorService
 
@@ -121,6 +124,7 @@ class Workspace(LoggingConfigurable):
         from jupyter_ext.datasets.service import DatasetService
         from jupyter_ext.jobs.service import JobService
         from jupyter_ext.jobs.supervisor import Supervisor
+        from jupyter_ext.jobs.tracking import Tracking
         from jupyter_ext.labeling.service import LabelService
         from jupyter_ext.monitoring.service import MonitorService
         from jupyter_ext.registry.service import RegistryService
@@ -144,6 +148,7 @@ class Workspace(LoggingConfigurable):
             self.store, datasets=self.datasets, labels=self.labels, jobs=self.jobs, home=self.path, parent=self
         )
         self.monitors = MonitorService(self.store, models=self.models, parent=self)
+        self.tracking = Tracking(self.store, self.models, self.log)
         self.clusters.has_live_jobs = self.jobs.has_live_jobs
 
     def start(self, sink: Sink) -> None:
@@ -152,10 +157,13 @@ class Workspace(LoggingConfigurable):
         self.store.outbox.start(sink)
         self.clusters.start_renewing()
         self.supervisor.start()
+        if self.track_metrics:
+            self.tracking.start()
 
     def close(self) -> None:
         """Stop the background work and the connections. Jobs that run go on; a later open takes them up."""
         self.supervisor.stop()
+        self.tracking.stop()
         self.clusters.close()
         self.models.close()
         self.executor.shutdown(wait=True, cancel_futures=True)

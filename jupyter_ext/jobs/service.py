@@ -249,9 +249,10 @@ class JobService(LoggingConfigurable):
         return ledger.to_job(row)
 
     def has_live_jobs(self, owner: str | None = None) -> bool:
-        """Whether a user (or anybody) has jobs that are not at their end."""
+        """Whether a user (or anybody) has jobs that need a cluster: not at their end, and not paused."""
         table = tables.job
-        statement = sa.select(table.c.id).where(table.c.ended_at.is_(None)).limit(1)
+        working = (table.c.ended_at.is_(None)) & (table.c.state != JobState.PAUSED.value)
+        statement = sa.select(table.c.id).where(working).limit(1)
         if owner is not None:
             statement = statement.where(table.c.owner == owner)
         with self.store.read() as tx:
@@ -351,12 +352,14 @@ class JobService(LoggingConfigurable):
                 "interruptions": 0,
                 "message": "Waiting to be started.",
                 "log_size": 0,
+                "tracked": 0,
+                "run": False,
                 "created_at": now(),
             }
             own = {"id": new_id("job"), "idempotency_key": key}
             if not sets:
                 return ledger.insert(tx, {**common, **own}, actor=owner)
-            row = ledger.insert(tx, {**common, **own, "kind": "sweep", "fetch": []}, actor=owner)
+            row = ledger.insert(tx, {**common, **own, "kind": "sweep", "fetch": [], "tracked": None}, actor=owner)
             for number, parameters in enumerate(sets, start=1):
                 merged = {**facts["parameters"], **parameters}
                 child = {"id": new_id("job"), "parent_id": row["id"], "parameters": merged}

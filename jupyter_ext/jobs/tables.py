@@ -47,6 +47,9 @@ job = sa.Table(
     sa.Column("reason", sa.String(64)),
     sa.Column("progress", Json),
     sa.Column("log_size", sa.BigInteger, nullable=False),
+    # How much of the log was read for metrics, None when all was; and whether there were any.
+    sa.Column("tracked", sa.BigInteger),
+    sa.Column("run", sa.Boolean, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("started_at", UtcDateTime),
     sa.Column("ended_at", UtcDateTime),
@@ -60,6 +63,8 @@ sa.Index("ix_job_owner_name_id", job.c.owner, job.c.name, job.c.id)
 # The supervisor's question twice a second: which jobs are live. Partial, so history costs it nothing.
 _LIVE = job.c.ended_at.is_(None)
 sa.Index("ix_job_live", job.c.id, sqlite_where=_LIVE, postgresql_where=_LIVE)
+_TRACKED = job.c.tracked.is_not(None)
+sa.Index("ix_job_tracked", job.c.id, sqlite_where=_TRACKED, postgresql_where=_TRACKED)
 
 attempt = sa.Table(
     "attempt",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -187,6 +188,38 @@ class MlflowRegistry:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
+    def track(self, job: dict[str, Any], points: list[dict[str, Any]], at_ms: int) -> None:
+        """Log what a job reported into its run, which is made when it has none, and end it with the job.
+
+        Parameters
+        ----------
+        job
+            Its ``id``, ``name``, ``owner``, ``params``, ``links`` (data set, label set), ``started_ms``, and the
+            ``status`` of MLflow that it ended in, None while it goes on.
+        points
+            ``{"step": int, "metrics": {name: number}}``, of the moment ``at_ms``.
+        """
+        experiment_id = self._experiment(job["name"])
+        runs = self._client.search_runs([experiment_id], f"tags.`{_OURS}tracks` = '{job['id']}'")
+        if runs:
+            run = runs[0]
+        else:
+            tags = {f"{_OURS}{key}": value for key, value in job["links"].items() if value}
+            tags |= {f"{_OURS}tracks": job["id"], "mlflow.user": job["owner"], "mlflow.runName": job["name"]}
+            run = self._client.create_run(experiment_id, start_time=job["started_ms"], tags=tags)
+            params = [Param(key, value[:6000]) for key, value in job["params"].items()]
+            for some in _batched(params, 100):
+                self._client.log_batch(run.info.run_id, params=some)
+        metrics = [
+            Metric(_metric_name(name), value, at_ms, point["step"])
+            for point in points
+            for name, value in point["metrics"].items()
+        ]
+        for part in _batched(metrics, 1000):
+            self._client.log_batch(run.info.run_id, metrics=part)
+        if job["status"] is not None:
+            self._client.set_terminated(run.info.run_id, job["status"], end_time=at_ms)
+
     def _model(self, name: str) -> RegisteredModel:
         # Not `get_registered_model`, which reads every version of the model to tell the latest.
         found = self._client.search_registered_models(f"name = {_quoted(name)}", max_results=1)
@@ -354,6 +387,17 @@ class MlflowRegistry:
 def _batched(items: list[Any], size: int) -> Iterable[list[Any]]:
     """Split a list into lists of at most ``size``."""
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _metric_name(name: str) -> str:
+    """Return a metric's name with what MLflow refuses replaced.
+
+    Examples
+    --------
+    >>> _metric_name("loss[val]%")
+    'loss_val__'
+    """
+    return re.sub(r"[^\w./ :-]", "_", name)[:250]
 
 
 def _own_tags(request: str, links: dict[str, str], facts: ModelFacts) -> dict[str, str]:

@@ -35,6 +35,7 @@ METHODS = frozenset(
         "discard",
         "set_alias",
         "delete_alias",
+        "track",
     }
 )
 _BY_CODE: dict[str, type[JupyterExtError]] = {

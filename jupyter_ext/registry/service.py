@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from traitlets import Float, Int, Unicode
 from traitlets.config import LoggingConfigurable
 
 from jupyter_ext.errors import Conflict, Invalid, JupyterExtError, NotFound, Unavailable
+from jupyter_ext.jobs.values import JobState
 from jupyter_ext.registry.lineage import Origins, find_origins, read_upstream, version_node_id, write_nodes
 from jupyter_ext.registry.mlflow_client import MlflowWorker
 from jupyter_ext.registry.moves import AliasMoves
@@ -38,11 +40,15 @@ from jupyter_ext.values import Page, Query, new_id
 if TYPE_CHECKING:
     from jupyter_ext.datasets.service import DatasetService
     from jupyter_ext.jobs.service import JobService
+    from jupyter_ext.jobs.tracking import Point
+    from jupyter_ext.jobs.values import Job
     from jupyter_ext.labeling.service import LabelService
 
 _REF = re.compile(r"@[A-Za-z0-9_\-]{1,255}|[1-9][0-9]{0,8}")
 #: What MLflow lets nobody name a model, and what its filters cannot quote: such a name is never found.
 _UNNAMEABLE = re.compile(r"[/:'\"\x00-\x1f]|.{257,}")
+
+_RUN_STATUS = {JobState.SUCCEEDED: "FINISHED", JobState.FAILED: "FAILED", JobState.CANCELLED: "KILLED"}
 
 
 class RegistryService(LoggingConfigurable):
@@ -92,6 +98,21 @@ class RegistryService(LoggingConfigurable):
     def close(self) -> None:
         """Stop MLflow's process."""
         self.worker.close()
+
+    def track(self, job: Job, points: list[Point], at_ms: int) -> None:
+        """Log what a job reported into an MLflow run of its own, in the experiment of the job's name."""
+        began = job.started_at or job.created_at
+        facts = {
+            "id": job.id,
+            "name": job.name,
+            "owner": job.owner,
+            "params": {name: json.dumps(value) for name, value in job.parameters.items()},
+            "links": {"dataset_id": job.dataset_id, "label_set_id": job.label_set_id, "job_id": job.id},
+            "started_ms": int(began.timestamp() * 1000),
+            "status": _RUN_STATUS[job.state] if job.ended_at is not None else None,
+        }
+        told = [{"step": point.step, "metrics": point.metrics} for point in points]
+        self.worker.call("track", job=facts, points=told, at_ms=at_ms)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 

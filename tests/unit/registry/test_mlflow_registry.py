@@ -181,3 +181,25 @@ def test_a_database_of_another_mlflow_is_told(registry: Any, root: Path, tmp_pat
         mlflow.set_registry_uri(connection(root)["tracking_uri"])
     error = translated(caught.value)
     assert (error.reason, "MLflow's database" in error.message) == ("unavailable", True)
+
+
+def test_a_jobs_metrics_become_one_run(registry: Any) -> None:
+    job = {
+        "id": "job-1",
+        "name": "train tracked",
+        "owner": "ada",
+        "params": {"lr": "0.1"},
+        "links": {"dataset_id": "dataset-1", "label_set_id": None, "job_id": "job-1"},
+        "started_ms": 1_700_000_000_000,
+        "status": None,
+    }
+    registry.track(job, [{"step": 1, "metrics": {"loss": 0.5, "acc[val]": 0.75}}], 1_700_000_001_000)
+    registry.track({**job, "status": "FINISHED"}, [{"step": 2, "metrics": {"loss": 0.25}}], 1_700_000_002_000)
+    experiment = registry._client.get_experiment_by_name("train tracked")
+    (run,) = registry._client.search_runs([experiment.experiment_id])
+    assert run.data.metrics == {"loss": 0.25, "acc_val_": 0.75}
+    assert run.data.params == {"lr": "0.1"}
+    assert run.data.tags["jupyter_ext.dataset_id"] == "dataset-1"
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "train tracked")
+    history = registry._client.get_metric_history(run.info.run_id, "loss")
+    assert [(point.step, point.value) for point in history] == [(1, 0.5), (2, 0.25)]

@@ -17,6 +17,7 @@ _JOB = (
     ("parameters", Json, "{}"),
     ("priority", sa.Integer(), "0"),
     ("after", Json, "[]"),
+    ("run", sa.Boolean(), sa.false()),
 )
 
 
@@ -25,9 +26,12 @@ def upgrade() -> None:
     for name, kind, default in _JOB:
         op.add_column("job", sa.Column(name, kind, nullable=False, server_default=default))
     op.add_column("job", sa.Column("parent_id", sa.String(length=64), nullable=True))
+    op.add_column("job", sa.Column("tracked", sa.BigInteger(), nullable=True))
     op.drop_index("ix_job_owner_id", table_name="job")
     op.create_index("ix_job_owner_parent_id", "job", ["owner", "parent_id", "id"], unique=False)
     op.create_index("ix_job_parent_id_id", "job", ["parent_id", "id"], unique=False)
+    tracked = sa.text("tracked IS NOT NULL")
+    op.create_index("ix_job_tracked", "job", ["id"], unique=False, sqlite_where=tracked, postgresql_where=tracked)
     for name in ("cpu_seconds", "gpu_seconds"):
         op.add_column("attempt", sa.Column(name, sa.Float(), nullable=False, server_default="0"))
     op.add_column("attempt", sa.Column("peak_memory_bytes", sa.BigInteger(), nullable=True))
@@ -56,8 +60,9 @@ def downgrade() -> None:
     op.drop_table("job_schedule")
     for name in ("cpu_seconds", "gpu_seconds", "peak_memory_bytes"):
         op.drop_column("attempt", name)
+    op.drop_index("ix_job_tracked", table_name="job")
     op.drop_index("ix_job_parent_id_id", table_name="job")
     op.drop_index("ix_job_owner_parent_id", table_name="job")
     op.create_index("ix_job_owner_id", "job", ["owner", "id"], unique=False)
-    for name in ("parent_id", *(name for name, _, _ in _JOB)):
+    for name in ("parent_id", "tracked", *(name for name, _, _ in _JOB)):
         op.drop_column("job", name)
