@@ -193,14 +193,25 @@ class JobService(LoggingConfigurable):
             raise Conflict(f"Job {row['name']!r} has no result: it is {state.value}{rest}", state=state.value)
         if not row["fetch"]:
             raise NotFound(f"Job {row['name']!r} hands back nothing: it was submitted without variables to fetch.")
-        path = attempt_path(job_id, row["attempt"], "result.pkl")
-        size = self.store.objects.size(path)
-        if size > self.max_result_mb * 1_000_000:
-            raise Conflict(
-                f"The result of job {row['name']!r} has {size / 1e6:,.0f} MB, over the limit of "
-                f"{self.max_result_mb:,} MB. Save large things as checkpoints or data sets."
-            )
-        return self.store.objects.get(path)
+        return self._read_back(attempt_path(job_id, row["attempt"], "result.pkl"), f"result of job {row['name']!r}")
+
+    def notebook(self, job_id: str, *, owner: str) -> bytes:
+        """Return the notebook of a job as its last attempt that got so far left it, with outputs.
+
+        Raises
+        ------
+        NotFound
+            When the job runs no notebook, or none of its cells was run yet.
+        """
+        with self.store.read() as tx:
+            row = self._find(tx, job_id, owner)
+        if row["kind"] != "notebook":
+            raise NotFound(f"Job {row['name']!r} runs no notebook.")
+        for number in range(row["attempt"], 0, -1):
+            path = attempt_path(job_id, number, "notebook.ipynb")
+            if self.store.objects.exists(path):
+                return self._read_back(path, f"notebook of job {row['name']!r}")
+        raise NotFound(f"Job {row['name']!r} has run no cell yet: {row['message']}")
 
     def cancel(self, job_id: str, *, owner: str) -> Job:
         """Cancel a job: at once when it has no process, otherwise its processes are asked to stop first.
@@ -304,6 +315,15 @@ class JobService(LoggingConfigurable):
             found = ledger.find(tx, row["id"])
             assert found is not None
             row = found
+
+    def _read_back(self, path: str, what: str) -> bytes:
+        size = self.store.objects.size(path)
+        if size > self.max_result_mb * 1_000_000:
+            raise Conflict(
+                f"The {what} has {size / 1e6:,.0f} MB, over the limit of {self.max_result_mb:,} MB. "
+                "Save large things as checkpoints or data sets."
+            )
+        return self.store.objects.get(path)
 
     def _check(self, spec: JobSpec, owner: str) -> None:
         if wrong := [name for name in spec.fetch if keyword.iskeyword(name)]:

@@ -102,6 +102,7 @@ class Progress(Value):
 class Attempt(Value):
     """One run of a job on a cluster. ``resumed_step`` None means it began from nothing.
 
+    ``last_step`` is the last that it reported, ``durable_step`` the last that it saved.
     ``cpu_seconds`` and ``gpu_seconds`` are what it held of its cluster times how long; ``peak_memory_bytes`` is the
     most that its own processes used at a time.
     """
@@ -113,6 +114,7 @@ class Attempt(Value):
     ended_at: datetime | None = None
     resumed_step: int | None = None
     durable_step: int | None = None
+    last_step: int | None = None
     cpu_seconds: float = 0.0
     gpu_seconds: float = 0.0
     peak_memory_bytes: int | None = None

@@ -109,3 +109,9 @@ def list_job_checkpoints(call: Call, job_id: str, query: Query) -> Page[Checkpoi
 def get_job_result(call: Call, job_id: str) -> Bytes:
     """Return what a job hands back: cloudpickle of ``{name: value}``. The server itself never unpickles it."""
     return Bytes(call.workspace.jobs.result(job_id, owner=call.user))
+
+
+@route("GET", "/jobs/{job_id}/notebook", resource="jobs")
+def get_job_notebook(call: Call, job_id: str) -> Bytes:
+    """Return the notebook that a job ran, with outputs."""
+    return Bytes(call.workspace.jobs.notebook(job_id, owner=call.user))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 from jupyter_ext._version import __version__
@@ -10,9 +11,13 @@ from jupyter_ext.values import Value
 
 
 class Status(Value):
-    """A running server's facts. Clients compare ``version`` with their own."""
+    """A running server's facts. Clients compare ``version`` with their own.
+
+    ``workspace`` is the same for all servers of one workspace: a server that starts again may have another address.
+    """
 
     version: str
+    workspace: str
     user: str
     database: str
     ready: bool
@@ -21,7 +26,10 @@ class Status(Value):
 @route("GET", "/status", resource="status", tracks_activity=False)
 def get_status(call: Call) -> Status:
     """Say who is asked, and in which version."""
-    return Status(version=__version__, user=call.user, database=call.workspace.store.database.dialect, ready=True)
+    database = call.workspace.store.database
+    # As text the URL has no password.
+    workspace = hashlib.sha256(str(database.engine.url).encode()).hexdigest()[:32]
+    return Status(version=__version__, workspace=workspace, user=call.user, database=database.dialect, ready=True)
 
 
 @route("GET", "/openapi.json", resource="status", tracks_activity=False, media_type="application/json")

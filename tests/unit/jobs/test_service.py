@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from jupyter_ext.errors import Conflict, Invalid, NotFound
 from jupyter_ext.jobs import ledger, tables
+from jupyter_ext.jobs.protocol import attempt_path
 from jupyter_ext.jobs.values import JobQuery, JobSpec, JobState, LogQuery
 from jupyter_ext.store import now
 from jupyter_ext.store.schema import outbox
@@ -93,6 +94,23 @@ def test_lists_page_and_filter(jobs: Any) -> None:
     assert [job.id for job in jobs.list(JobQuery(name="job 1"), owner=OWNER).items] == [made[3], made[1]]
     assert [job.id for job in jobs.list(JobQuery(state="live"), owner=OWNER).items] == newest[:-1]
     assert [job.id for job in jobs.list(JobQuery(state="cancelled"), owner=OWNER).items] == [made[0]]
+
+
+def test_the_notebook_of_the_last_attempt_that_got_so_far(jobs: Any, store: Any) -> None:
+    with pytest.raises(NotFound, match="runs no notebook"):
+        jobs.notebook(jobs.submit(spec(), owner=OWNER).id, owner=OWNER)
+    source = '{"cells": [{"cell_type": "code", "source": "1"}]}'
+    job = jobs.submit(spec(kind="notebook", source=source), owner=OWNER)
+    with pytest.raises(NotFound, match="run no cell yet: Waiting to be started"):
+        jobs.notebook(job.id, owner=OWNER)
+    with pytest.raises(NotFound, match="There is no job"):
+        jobs.notebook(job.id, owner="bea")
+    store.objects.put(attempt_path(job.id, 1, "notebook.ipynb"), b"first")
+    with store.write() as tx:
+        tx.execute(sa.update(tables.job).where(tables.job.c.id == job.id).values(attempt=2))
+    assert jobs.notebook(job.id, owner=OWNER) == b"first"
+    store.objects.put(attempt_path(job.id, 2, "notebook.ipynb"), b"second")
+    assert jobs.notebook(job.id, owner=OWNER) == b"second"
 
 
 def test_transition_that_lost_the_race_writes_nothing(jobs: Any, store: Any) -> None:
