@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import sqlalchemy as sa
 
 from jupyter_ext.errors import Forbidden, Invalid, Unavailable
-from jupyter_ext.jobs import ledger, logs, tables
+from jupyter_ext.jobs import checkpoint, ledger, logs, tables
 from jupyter_ext.jobs.demands import demand, driver
 from jupyter_ext.jobs.evidence import Evidence
-from jupyter_ext.jobs.protocol import Context, Status, Task, attempt_path, fence_path
+from jupyter_ext.jobs.protocol import Context, Status, Task, attempt_path, checkpoints_path, fence_path
 from jupyter_ext.jobs.states import Blame, Verdict, judge
 from jupyter_ext.jobs.values import JobState, Progress, Resources
 from jupyter_ext.store import Row, now
@@ -351,13 +351,17 @@ class Steps:
                 f"Attempt {number} failed: {verdict.message} Trying again ({left} left).",
                 failures=row["failures"] + 1,
             )
+        elif self._got_ahead(row, attempt):
+            # It moves, however often it is interrupted; only interruptions in vain count.
+            self._again(row, attempt, JobState.INTERRUPTED, verdict, _interrupted(number, verdict), interruptions=0)
         elif row["interruptions"] >= self._settings.max_interruptions:
             self._close(
                 row,
                 attempt,
                 JobState.FAILED,
                 JobState.INTERRUPTED,
-                message=f"Given up after {row['interruptions'] + 1} interruptions; the last: {verdict.message}",
+                message=f"Given up after {row['interruptions'] + 1} interruptions in a row in which it got no further; "
+                f"the last: {verdict.message}",
                 reason="interrupted_too_often",
                 interruptions=row["interruptions"] + 1,
             )
@@ -367,13 +371,21 @@ class Steps:
                 attempt,
                 JobState.INTERRUPTED,
                 verdict,
-                f"Attempt {number} was interrupted: {verdict.message} The next one goes on from the last checkpoint.",
+                _interrupted(number, verdict),
                 interruptions=row["interruptions"] + 1,
             )
         return True
 
+    def _got_ahead(self, row: Row, attempt: Row) -> bool:
+        """Whether an attempt saved a checkpoint beyond the one that it began from."""
+        saved = checkpoint.entries(self._store.objects.list(checkpoints_path(row["id"])))
+        status = self._evidence.status(row)
+        resumed = status.resumed_step if status is not None else attempt["resumed_step"]
+        return any(entry.attempt == attempt["number"] and (resumed is None or entry.step > resumed) for entry in saved)
+
     def _again(self, row: Row, attempt: Row, ended: JobState, verdict: Verdict, message: str, **counts: int) -> None:
-        tries = row["failures"] + row["interruptions"]
+        # After an attempt that got ahead the next comes at once, as after the first.
+        tries = 0 if counts.get("interruptions") == 0 else row["failures"] + row["interruptions"]
         # The first repeat comes at once; then twice as long each time, a little spread, up to a minute.
         wait = 0.0 if tries == 0 else min(60.0, 2.0 ** (tries - 1)) * random.uniform(0.8, 1.2)  # noqa: S311
         self._close(
@@ -491,6 +503,10 @@ class Steps:
     def _forget(self, job_id: str) -> None:
         self._memories.pop(job_id, None)
         self._evidence.forget(job_id)
+
+
+def _interrupted(number: int, verdict: Verdict) -> str:
+    return f"Attempt {number} was interrupted: {verdict.message} The next one goes on from the last checkpoint."
 
 
 def _share(done: int, total: int) -> dict[str, Any]:

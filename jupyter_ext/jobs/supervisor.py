@@ -75,7 +75,9 @@ class Supervisor(LoggingConfigurable):
         3600.0, min=1.0, help="For how long what a user has held counts against their share of the pool."
     ).tag(config=True)
     max_interruptions = Integer(
-        20, min=1, help="After how many interruptions that were not its own fault a job is given up."
+        20,
+        min=1,
+        help="After how many interruptions in a row, not its own fault, in which it got no further, a job is given up.",
     ).tag(config=True)
     stop_grace_s = Integer(10, min=1, help="Seconds between asking a job to stop and killing it.").tag(config=True)
     workers = Integer(8, min=1, help="Threads that look after jobs.").tag(config=True)

@@ -38,7 +38,8 @@ job = sa.Table(
     # Counts transitions: an UPDATE names the version it read, so of two writers one loses and sees it.
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
-    # How often the user's own code failed, and how often something else did; only the first spends `retries`.
+    # How often the user's own code failed, which spends `retries`; and how often in a row something else interrupted
+    # it before it got any further.
     sa.Column("failures", sa.Integer, nullable=False),
     sa.Column("interruptions", sa.Integer, nullable=False),
     # A job that was put back waits until then, so that a crash that repeats does not spin.
