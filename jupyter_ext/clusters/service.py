@@ -20,6 +20,7 @@ from traitlets.config import LoggingConfigurable
 
 from jupyter_ext.clusters import ledger
 from jupyter_ext.clusters.backends.base import ClusterBackend, Head
+from jupyter_ext.clusters.environment import Environment, read_environment
 from jupyter_ext.clusters.ray_jobs import RayJobs
 from jupyter_ext.clusters.values import Cluster, ClusterQuery, ClusterState
 from jupyter_ext.errors import Conflict, Invalid, JupyterExtError, NotFound, Unavailable
@@ -182,6 +183,18 @@ class ClusterService(LoggingConfigurable):
         head = self.backend.find(owner, name)
         if head is not None:
             self.backend.want(head, bundles)
+
+    def environment(self, owner: str, name: str = DEFAULT) -> Environment:
+        """Return what is installed in a cluster's Python.
+
+        Raises
+        ------
+        NotFound
+            It is not known: the cluster runs elsewhere, in another Python than this server.
+        """
+        if self.backend.kind != "local":
+            raise NotFound(f"What is installed on cluster {_checked(name)!r} is not known here.", cluster=name)
+        return read_environment()
 
     # What goes on in the background
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import platform
+import sys
 from typing import Any
 
 import pytest
@@ -32,6 +34,16 @@ async def test_a_cluster_starts_and_stops(api: Any) -> None:
     assert (status, [item["name"] for item in listed["items"]]) == (200, ["default"])
     status, cluster = await api("POST", "/clusters/default/stop")
     assert (status, cluster["state"], cluster["message"]) == (200, "stopped", "Stopped.")
+
+
+async def test_the_environment_of_a_local_cluster_is_the_servers(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    status, environment = await api("GET", "/clusters/default/environment")
+    assert (status, environment["python"]) == (200, platform.python_version())
+    assert environment["executable"] == sys.executable
+    assert environment["modules"]["ray"] == ["ray"]
+    assert environment["packages"]["ray"]
+    monkeypatch.setattr(QuickBackend, "kind", "elsewhere")
+    assert (await api("GET", "/clusters/default/environment"))[0] == 404
 
 
 @pytest.mark.parametrize(

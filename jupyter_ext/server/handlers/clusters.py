@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jupyter_ext.clusters.environment import Environment
 from jupyter_ext.clusters.values import Cluster, ClusterQuery
 from jupyter_ext.server.routing import Call, route
 from jupyter_ext.values import Page
@@ -29,3 +30,9 @@ def start_cluster(call: Call, name: str) -> Cluster:
 def stop_cluster(call: Call, name: str) -> Cluster:
     """Stop a cluster and everything that runs in it. The answer comes when nothing of it is left."""
     return call.workspace.clusters.stop(call.user, name)
+
+
+@route("GET", "/clusters/{name}/environment", resource="clusters", tracks_activity=False)
+def get_cluster_environment(call: Call, name: str) -> Environment:
+    """Return what is installed in a cluster's Python."""
+    return call.workspace.clusters.environment(call.user, name)
