@@ -336,7 +336,14 @@ class TaskHandle:
         order = [row for row in np.argsort(margin, kind="stable") if not answered[row]]
         return [self.dataset.keys[row] for row in order[:n]]
 
-    def freeze(self, name: str, model: LabelModel, votes: VoteMatrix, description: str = "") -> LabelSetHandle:
+    def freeze(
+        self,
+        name: str,
+        model: LabelModel,
+        votes: VoteMatrix,
+        description: str = "",
+        answers: Mapping[Any, str] | None = None,
+    ) -> LabelSetHandle:
         """Store what ``model`` makes of ``votes`` as a label set that never changes again.
 
         Parameters
@@ -347,12 +354,15 @@ class TaskHandle:
             A fitted label model.
         votes
             The matrix to label, with one row for each row of the data set.
+        answers
+            Key to class of rows whose label is known. There it stands with probability 1, whatever the model says.
 
         Raises
         ------
         Invalid
-            The matrix has other rows or classes than the task.
+            The matrix has other rows or classes than the task, or an answer names no row or no class.
         """
+        import numpy as np
         import pyarrow as pa
 
         from jupyter_ext.labeling.quality import agreement
@@ -363,6 +373,9 @@ class TaskHandle:
                 f"the votes have {votes.shape[0]} rows and the model {model.n_classes} classes."
             )
         labels, proba = model.predict(votes), model.predict_proba(votes)
+        if answers:
+            rows, known = self._known(answers)
+            labels[rows], proba[rows] = known, np.eye(len(self.classes))[known]
         table = pa.table(
             {
                 "key": pa.array(self.dataset.keys, pa.string()),
@@ -380,7 +393,7 @@ class TaskHandle:
             task_id=self.id,
             blob=self._client.transport.upload(write_parquet(table)),
             method=model.method,
-            params=model.params,
+            params={**model.params, "n_answers": len(answers)} if answers else model.params,
             functions=tuple(ids[name] for name in by_kind["function"] + by_kind["model"] if name in ids),
             voters=tuple(by_kind["person"]),
             agreement=agreed if math.isfinite(agreed) else None,
@@ -392,6 +405,16 @@ class TaskHandle:
         )
         stored = LabelSet.model_validate(self._client.transport.post("labels/sets", spec))
         return LabelSetHandle(self._client, stored)
+
+    def _known(self, answers: Mapping[Any, str]) -> tuple[list[int], list[int]]:
+        """Return the rows and class numbers of answers."""
+        number = {label: place for place, label in enumerate(self.classes)}
+        given = {str(key): label for key, label in answers.items()}
+        if unknown := sorted({str(label) for label in given.values() if label not in number}):
+            raise Invalid(f"{unknown[0]!r} is no class of task {self.name!r}; they are {', '.join(self.classes[:20])}.")
+        if lost := [key for key in given if key not in self._row_of_key]:
+            raise Invalid(f"The data set of task {self.name!r} has no row {lost[0]!r}.")
+        return [self._row_of_key[key] for key in given], [number[label] for label in given.values()]
 
     def _function_versions(self) -> list[LabelFunction]:
         items = self._client.transport.pages(f"{self._path}/functions", limit=500)

@@ -277,6 +277,19 @@ def test_rows_without_a_vote_have_no_label(task, unique):
     assert frame["label"].isna().tolist() == [True, True, True, False, True]
 
 
+def test_answers_stand_whatever_the_model_says(task, unique):
+    votes = task.apply([question], progress=False)
+    model = fit_label_model(votes)
+    labels = task.freeze(unique, model, votes, answers={"m0": "spam", "m3": "ham"})
+    frame = labels.frame().set_index("key")
+    assert frame["label"].dropna().to_dict() == {"m0": "spam", "m3": "ham"}
+    assert frame.loc["m0", ["p_ham", "p_spam"]].tolist() == [0, 1]
+    assert labels.value.params["n_answers"] == 2
+    for wrong in ({"m0": "eggs"}, {"m99": "ham"}):
+        with pytest.raises(Invalid, match="is no class of task|has no row 'm99'"):
+            task.freeze(unique, model, votes, answers=wrong)
+
+
 def test_a_matrix_of_other_rows_is_not_frozen(task, unique):
     model = fit_label_model([[0, 1]])
     with pytest.raises(Invalid, match="has 5 rows and 2 classes; the votes have 1 rows"):
