@@ -286,7 +286,7 @@ def test_answers_stand_whatever_the_model_says(task, unique):
     assert frame.loc["m0", ["p_ham", "p_spam"]].tolist() == [0, 1]
     assert labels.value.params["n_answers"] == 2
     for wrong in ({"m0": "eggs"}, {"m99": "ham"}):
-        with pytest.raises(Invalid, match="is no class of task|has no row 'm99'"):
+        with pytest.raises(Invalid, match=r"is no class of task|has no row 'm99'"):
             task.freeze(unique, model, votes, answers=wrong)
 
 
