@@ -17,6 +17,14 @@ from jupyter_ext.labeling.votes import FloatArray, IntArray, VoteMatrix, as_vote
 
 #: Share of false findings among the pairs found.
 _FALSE_SHARE = 0.01
+#: The least excess of a pair, and on how many rows two voters must agree at least.
+_LEAST_EXCESS, _LEAST_OVERLAP = 0.2, 10
+#: A fit takes no notice of less: ordinary likeness of patterns, or of good voters where a bad one's copies are many.
+_FIT_EXCESS = 0.3
+#: Who repeats so large a share of a voter's votes beyond the expected is a copy of it.
+_COPY = 0.8
+#: A note names so many voters of a cluster.
+_MOST_NAMES = 6
 #: More (voter, class) cells, or more numbers in their loadings, are fitted class by class: some ten square matrices of
 #: so many cells take 1.3 GB.
 _MOST_CELLS, _MOST_LOADINGS = 4_000, 4_000_000
@@ -24,8 +32,11 @@ _MOST_CELLS, _MOST_LOADINGS = 4_000, 4_000_000
 _LARGE_LOADING = 4.0
 #: Residuals beyond so many deviations lose their say in the fit: at first only enormous ones.
 _OUTLYING, _FIRST_OUTLYING = 2.5, 100.0
-#: One fit is preferred to another that has so many times the outlying pairs, and these more.
-_CLEARLY_MORE, _A_FEW = 1.5, 1.5
+#: The power of their being unlike by which pairs have a say at first, in the fit that looks for copies.
+_CAREFUL = 3
+#: One fit is preferred to another that has so many times the outlying pairs, and these more. Which of two groups of
+#: voters alike shows the class and which are copies no count can tell: copies may be half as many again as good voters.
+_CLEARLY_MORE, _A_FEW = 2.5, 1.5
 _ITERATIONS, _SETTLED = 50, 2e-3
 #: Pairs tell how the counts scatter where so many rows are expected.
 _TELLING = 3
@@ -33,10 +44,14 @@ _TELLING = 3
 _ENOUGH_PAIRS = 20
 #: The median of a squared standard normal number.
 _MEDIAN_SQUARE = 0.4549
+#: A fit compares voters on a sample of so many rows at most, and at least; fewer than most where rows are long.
+_MOST_ROWS, _LEAST_ROWS, _SAMPLE_PRODUCTS = 100_000, 10_000, 20_000_000
+#: More work than this a fit doesn't take to compare voters: some two seconds.
+_MOST_WORK = 2_000_000.0
 
 
 def find_correlated(
-    votes: VoteMatrix | npt.ArrayLike, *, threshold: float = 0.2, min_overlap: int = 10
+    votes: VoteMatrix | npt.ArrayLike, *, threshold: float = _LEAST_EXCESS, min_overlap: int = _LEAST_OVERLAP
 ) -> pd.DataFrame:
     r"""Find pairs of voters that agree more than their accuracies explain: copies, and patterns within patterns.
 
@@ -108,12 +123,14 @@ def find_correlated(
     return table.sort_values("excess", ascending=False, kind="stable", ignore_index=True)
 
 
-def vote_weights(votes: VoteMatrix | npt.ArrayLike, *, threshold: float = 0.2, min_overlap: int = 10) -> FloatArray:
+def vote_weights(
+    votes: VoteMatrix | npt.ArrayLike, *, threshold: float = _LEAST_EXCESS, min_overlap: int = _LEAST_OVERLAP
+) -> FloatArray:
     """Return what a vote of each voter should count, shape (m,): 1, and less where others say the same anyway.
 
     Of ``s`` copies each gets ``1 / s``. In between, the weight is one over one plus the shares of the voter's votes
-    that each of the others repeats beyond the expected (a ``threshold`` of which counts as none). A voter whose votes
-    are all among those of a much broader one loses up to half; the broader one hardly anything.
+    that each of the others repeats beyond the expected (a ``threshold`` of which counts as none, 0.8 as all). A voter
+    whose votes are all among those of a much broader one loses up to half; the broader one hardly anything.
 
     Parameters are those of :func:`find_correlated`.
 
@@ -127,10 +144,99 @@ def vote_weights(votes: VoteMatrix | npt.ArrayLike, *, threshold: float = 0.2, m
     [1.0, 1.0, 1.0, 0.5, 0.5]
     """
     pairs = _pairs(as_votes(votes))
-    found = pairs.found(threshold, min_overlap)
-    repeated = np.clip((pairs.repeated - threshold) / max(1.0 - threshold, 1e-9), 0.0, 1.0)
-    weights: FloatArray = 1.0 / (1.0 + np.where(found, repeated, 0.0).sum(axis=1))
-    return weights
+    return pairs.weights(pairs.found(threshold, min_overlap), threshold)
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Voters that repeat each other, as a fit needs to know them: (m,) weights, pairs of numbers, sentences."""
+
+    #: What a vote of each voter should count, as :func:`vote_weights` says.
+    weights: FloatArray
+    pairs: tuple[tuple[int, int], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.pairs)
+
+
+def find_repeats(votes: VoteMatrix) -> Repeats:
+    """Find functions and models that repeat each other, within the time that a fit can spare: from a sample of rows.
+
+    With very many voters or classes nothing is compared, and the notes say so. People are not compared: they agree on
+    easy rows and err on hard ones together, and to count them less for that makes labels of crowds worse.
+
+    Examples
+    --------
+    >>> random = np.random.default_rng(0)
+    >>> truth = random.integers(0, 2, 2000)
+    >>> L = np.where(random.random((2000, 5)) < 0.8, truth[:, None], 1 - truth[:, None])
+    >>> L[:, 4] = L[:, 3]
+    >>> find_repeats(VoteMatrix.from_dense(L)).notes
+    ('voter_3 and voter_4 repeat each other (excess 1.00): each counts 0.50.',)
+    """
+    weights = np.ones(votes.shape[1])
+    asked = np.flatnonzero([kind != "person" for kind in votes.kinds])
+    if len(asked) < 2:
+        return Repeats(weights)
+    some = _sample(votes, asked)
+    if _work(some) > _MOST_WORK:
+        size = f"{len(asked)} voters and {votes.n_classes} classes"
+        return Repeats(weights, notes=(f"Voters that repeat each other were not looked for: {size} are too many.",))
+    pairs = _pairs(some)
+    found = pairs.found(_FIT_EXCESS, _LEAST_OVERLAP)
+    weights[asked] = pairs.weights(found, _FIT_EXCESS)
+    first, second = np.nonzero(np.triu(found, 1))
+    return Repeats(
+        weights,
+        tuple(zip(asked[first].tolist(), asked[second].tolist(), strict=True)),
+        tuple(_told(some, cluster, pairs.excess, found, weights[asked]) for cluster in _clusters(found)),
+    )
+
+
+def _clusters(found: npt.NDArray[np.bool_]) -> list[IntArray]:
+    """Return the numbers of the voters of each cluster of two or more."""
+    _, member = connected_components(sparse.csr_array(found), directed=False)
+    return [np.flatnonzero(member == c) for c in np.flatnonzero(np.bincount(member) > 1)]
+
+
+def _told(
+    votes: VoteMatrix, cluster: IntArray, excess: FloatArray, found: npt.NDArray[np.bool_], weights: FloatArray
+) -> str:
+    names = [votes.voters[j] for j in cluster]
+    if len(names) > _MOST_NAMES:
+        names = [*names[:_MOST_NAMES], f"{len(names) - _MOST_NAMES} others"]
+    inside = np.ix_(cluster, cluster)
+    how_much, each = _range(excess[inside][found[inside]]), _range(weights[cluster])
+    return f"{', '.join(names[:-1])} and {names[-1]} repeat each other (excess {how_much}): each counts {each}."
+
+
+def _range(values: FloatArray) -> str:
+    least, most = f"{values.min():.2f}", f"{values.max():.2f}"
+    return least if least == most else f"{least} to {most}"
+
+
+def _sample(votes: VoteMatrix, voters: IntArray) -> VoteMatrix:
+    """Return the votes of some voters on so many rows that comparing all pairs of votes in them takes little time."""
+    n, lengths = votes.shape[0], np.diff(votes.rows.indptr).astype(np.float64)
+    products = max(float(lengths @ lengths) / max(n, 1), 1e-9)
+    most = int(np.clip(_SAMPLE_PRODUCTS / products, _LEAST_ROWS, _MOST_ROWS))
+    if n > most:
+        votes = votes.take(np.sort(np.random.default_rng(0).choice(n, most, replace=False)))
+    if len(voters) == votes.shape[1]:
+        return votes
+    stored, kinds = sparse.csc_array(votes.rows[:, voters]), tuple(votes.kinds[j] for j in voters)
+    return VoteMatrix(stored, tuple(votes.voters[j] for j in voters), votes.n_classes, kinds)
+
+
+def _work(votes: VoteMatrix) -> float:
+    """Say how much work comparing the voters is, in microseconds or so."""
+    m, k = votes.shape[1], votes.n_classes
+    cells = Cells(votes.rows, k)
+    per_class = np.bincount(cells.of_class, minlength=k).astype(np.float64)
+    if len(cells) <= _MOST_CELLS and len(cells) * (k - 1) ** 2 <= _MOST_LOADINGS:
+        return m**2 + len(cells) ** 2 * (1 + (k - 1) ** 2 / 100)
+    return m**2 + float((per_class**2 + 2500).sum())
 
 
 @dataclass(frozen=True)
@@ -149,6 +255,11 @@ class _Pairs:
             (self.p_value <= _FALSE_SHARE) & (self.excess >= threshold) & (self.agreed >= max(min_overlap, 1))
         )
         return found
+
+    def weights(self, found: npt.NDArray[np.bool_], threshold: float) -> FloatArray:
+        """Return what a vote of each voter should count, (m,)."""
+        repeated = np.clip((self.repeated - threshold) / max(_COPY - threshold, 1e-9), 0.0, 1.0)
+        return np.asarray(1.0 / (1.0 + np.where(found, repeated, 0.0).sum(axis=1)))
 
 
 def _pairs(votes: VoteMatrix) -> _Pairs:
@@ -236,14 +347,31 @@ class _Block:
         """
         share, other = self.share, self.share.T
         spread = self.size * np.sqrt(share * (1 - share) * other * (1 - other))
-        alike = np.abs(self.counts - self.independent) / np.maximum(spread, 1e-9)
-        careful = self._fitted(start, (1 - np.minimum(alike, 1.0)) ** 2)
+        alike = np.maximum(np.abs(self.counts - self.independent) / np.maximum(spread, 1e-9), self._kappa())
+        careful = self._fitted(start, (1 - np.minimum(alike, 1.0)) ** _CAREFUL)
         fit = careful
         if careful.outlying > _A_FEW:
             trusting = self._fitted(start, np.ones_like(alike))
             fit = careful if careful.outlying <= _CLEARLY_MORE * trusting.outlying + _A_FEW else trusting
         mine = fit.covariance @ _outer(fit.loadings).T
         self.loadings, self.spread = fit.loadings, mine + mine.T + fit.covariance @ fit.covariance.T
+
+    def _kappa(self) -> FloatArray:
+        """Return Cohen's kappa of the voters of each two cells where both vote, (cells, cells); 0 for one class."""
+        voters, mine = np.unique(self.voter, return_inverse=True)
+        of_voter = sparse.csr_array((np.ones(len(mine)), (mine, np.arange(len(mine)))), shape=(len(voters), len(mine)))
+        said = np.zeros((len(voters), int(self.of_class.max()) + 1))
+        said[mine, self.of_class] = np.diag(self.counts)
+        said /= said.sum(axis=1, keepdims=True)
+        chance = said @ said.T
+        both = of_voter @ (of_voter @ self.counts).T
+        agreed = of_voter @ (of_voter @ np.where(self.of_class[:, None] == self.of_class, self.counts, 0.0)).T
+        kappa = np.where(
+            (both > 0) & (chance < 1 - 1e-9),
+            (agreed - both * chance) / np.maximum(both * (1 - chance), 1e-9),
+            0.0,
+        )
+        return np.asarray(kappa[np.ix_(mine, mine)])
 
     def _fitted(self, start: FloatArray, trust: FloatArray) -> _Fit:
         """Fit by reweighted least squares, all cells at a time, halfway each time so that they settle.

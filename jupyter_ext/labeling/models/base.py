@@ -46,7 +46,7 @@ class FitReport:
             lines.append(f"Class balance: {', '.join(f'{share:.3f}' for share in self.class_balance)}.")
         if self.n_iterations is not None:
             ended = "converged" if self.converged else "stopped before it converged"
-            lines.append(f"EM {ended} after {self.n_iterations} iterations.")
+            lines.append(f"The fit {ended} after {self.n_iterations} iterations.")
         return "\n".join([*lines, *(f"Note: {note}" for note in self.notes)])
 
 

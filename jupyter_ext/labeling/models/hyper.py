@@ -13,6 +13,7 @@ import numpy.typing as npt
 from scipy import optimize, sparse
 
 from jupyter_ext.errors import Invalid
+from jupyter_ext.labeling.dependencies import Repeats, find_repeats
 from jupyter_ext.labeling.models._fitting import collapse_notes, normalised
 from jupyter_ext.labeling.models.base import FitReport, LabelModel
 from jupyter_ext.labeling.models.majority import majority_balance
@@ -52,6 +53,9 @@ class HyperLabelModel(LabelModel):
     is heard only on rows where nobody else votes. That holds where such voters are broader than the others and it
     changes at most a tenth of the labels; more would say that the weighted majority has run away.
 
+    In the means over a row and over everything, functions that repeat each other count less, so that copies are heard
+    as one of them would be: the networks take no notice of copies by themselves.
+
     With ten or more known answers, a temperature and a bias for each class are fitted to them. A known prior shifts the
     biases, after that, until the mean probabilities agree with it (before classes without a vote are held down).
 
@@ -63,6 +67,8 @@ class HyperLabelModel(LabelModel):
         Known shares of the classes, shape (k,).
     gold
         Known answers, shape (n,), -1 where unknown.
+    repeats
+        The voters that repeat each other; :func:`~jupyter_ext.labeling.dependencies.find_repeats` finds them without.
 
     Raises
     ------
@@ -89,6 +95,7 @@ class HyperLabelModel(LabelModel):
         *,
         class_prior: FloatArray | None = None,
         gold: IntArray | None = None,
+        repeats: Repeats | None = None,
         reason: str = "asked for",
     ) -> None:
         super().__init__(votes)
@@ -101,10 +108,13 @@ class HyperLabelModel(LabelModel):
         patterns = votes.patterns()
         context, weight = _context(patterns)
         self._scale, self._bias = 1.0, np.zeros(self.n_classes)
+        repeats = find_repeats(votes) if repeats is None else repeats
+        #: What a vote counts in the means over a row and over everything, (m,).
+        self._worth = repeats.weights.astype(np.float32)
         #: Who is heard only where nobody else votes, (m,).
         self._quiet = np.zeros(votes.shape[1], dtype=bool)
         self._readings, logits = self._read(votes, context, weight)
-        quiet = _worth_nothing(votes)
+        quiet = _worth_nothing(votes, repeats)
         if quiet.any():
             before = self._readings, logits
             self._quiet = quiet
@@ -127,7 +137,7 @@ class HyperLabelModel(LabelModel):
             n_covered=int(votes.covered.sum()),
             n_patterns=len(patterns.counts),
             class_balance=tuple(balance.tolist()),
-            notes=self.given_up,
+            notes=(*self.given_up, *repeats.notes),
         )
 
     def _read(
@@ -140,7 +150,9 @@ class HyperLabelModel(LabelModel):
         # Many classes and many voters are read by fewer networks: time grows with both.
         affordable = max(1, _MOST_WORK // max(heard.nnz * self.n_classes, 1))
         networks = _networks()[:affordable]
-        readings = [_Reading(network, heard, weight, coverage, self.n_classes) for network in networks]
+        readings = [
+            _Reading(network, _Cells(heard, self._worth), weight, coverage, self.n_classes) for network in networks
+        ]
         return readings, np.mean([reading.context for reading in readings], axis=0)
 
     def _heard(self, rows: sparse.csr_array) -> sparse.csr_array:
@@ -157,7 +169,7 @@ class HyperLabelModel(LabelModel):
         """Return logits before calibration, shape (rows, k); every row has a vote."""
         read = (
             np.mean([reading.logits(chunk) for reading in self._readings], axis=0)
-            for chunk in map(_Cells, _chunks(self._heard(rows)))
+            for chunk in (_Cells(some, self._worth) for some in _chunks(self._heard(rows)))
         )
         return np.concatenate([np.zeros((0, self.n_classes)), *read])
 
@@ -218,12 +230,10 @@ class HyperLabelModel(LabelModel):
 class _Reading:
     """What a network makes of the context: for each class and layer, what it adds for a voter and for everything."""
 
-    def __init__(
-        self, network: _Network, rows: sparse.csr_array, weight: FloatArray, coverage: Array, n_classes: int
-    ) -> None:
+    def __init__(self, network: _Network, cells: _Cells, weight: FloatArray, coverage: Array, n_classes: int) -> None:
         self._network, self._coverage, self._n_classes = network, coverage, n_classes
-        cells = _Cells(rows)
-        share = weight[cells.row].astype(np.float32)
+        rows = cells.rows
+        share = weight[cells.row].astype(np.float32) * cells.worth
         n_voters = len(coverage)
         per_voter = np.maximum(np.bincount(rows.indices, share, n_voters), 1e-9).astype(np.float32)[:, None]
         everything = max(float(share.sum()), 1e-9)
@@ -265,19 +275,21 @@ class _Reading:
 
 
 class _Cells:
-    """The votes of some rows, one after the other, and which row each belongs to."""
+    """The votes of some rows, one after the other, which row each belongs to, and what each counts."""
 
-    def __init__(self, rows: sparse.csr_array) -> None:
+    def __init__(self, rows: sparse.csr_array, worth: Array) -> None:
         self.rows = rows
-        lengths = np.diff(rows.indptr)
-        self.row = np.repeat(np.arange(rows.shape[0]), lengths)
-        self.count = lengths.astype(np.float32)[:, None]
-        ones = np.ones(rows.nnz, dtype=np.float32)
-        self._sums = sparse.csr_array((ones, np.arange(rows.nnz), rows.indptr), shape=(rows.shape[0], rows.nnz))
+        self.row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+        self.worth = worth[rows.indices]
+        self._sums = sparse.csr_array((self.worth, np.arange(rows.nnz), rows.indptr), shape=(rows.shape[0], rows.nnz))
+        total: Array = np.asarray(self._sums.sum(axis=1), dtype=np.float32)[:, None]
+        self._total = total
+        #: What counts less than a vote is one all the same: a row has no fewer.
+        self.count: Array = np.maximum(total, np.float32(1))
 
     def row_means(self, h: Array) -> Array:
         """Return the mean of each row's votes, (rows, width)."""
-        means: Array = np.asarray(self._sums @ h, dtype=np.float32) / self.count
+        means: Array = np.asarray(self._sums @ h, dtype=np.float32) / self._total
         return means
 
 
@@ -306,13 +318,13 @@ def _network(arrays: dict[str, Array], number: int) -> _Network:
     return _Network(layers, **mine)
 
 
-def _worth_nothing(votes: VoteMatrix) -> npt.NDArray[np.bool_]:
+def _worth_nothing(votes: VoteMatrix, repeats: Repeats) -> npt.NDArray[np.bool_]:
     """Return which broad voters the weighted majority gives the least weight, (m,); none if they are the narrower."""
     given = np.bincount(votes.rows.indices, minlength=votes.shape[1]) / max(int(votes.covered.sum()), 1)
     if votes.shape[0] > _JUDGED_ROWS:
         rows = np.random.default_rng(0).choice(votes.shape[0], _JUDGED_ROWS, replace=False)
         votes = votes.take(np.sort(rows))
-    least = (WeightedMajority(votes).weights_ <= LEAST) & (given >= _BROAD)
+    least = (WeightedMajority(votes, repeats=repeats).weights_ <= LEAST * repeats.weights) & (given >= _BROAD)
     broader = least.any() and not least.all() and given[least].mean() >= given[~least].mean()
     return least if broader else np.zeros_like(least)
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import time
+from itertools import product
 
 import numpy as np
 import pytest
 
 from jupyter_ext.labeling import VoteMatrix
-from jupyter_ext.labeling.dependencies import find_correlated, vote_weights
+from jupyter_ext.labeling.dependencies import find_correlated, find_repeats, vote_weights
 
 
 def keywords(
@@ -81,6 +82,28 @@ def test_copies_of_a_bad_voter_are_found_though_they_outnumber_the_good():
     assert vote_weights(L) == pytest.approx([1.0] * 5 + [0.2] * 5)
 
 
+@pytest.mark.parametrize(
+    ("n", "k", "good", "weak", "noise"),
+    [(5000, 2, 0.75, 0.6, 0.05), (5000, 2, 0.75, 0.6, 0.1), (1000, 2, 0.75, 0.6, 0.05), (5000, 3, 0.65, 0.45, 0.05)],
+)
+def test_noisy_copies_are_found_though_they_outnumber_the_good(n, k, good, weak, noise):
+    for seed in range(3):
+        _, L = voters(n, np.array([good] * 5 + [weak]), k, seed=seed)
+        random = np.random.default_rng(seed)
+        other = (L[:, [5]] + random.integers(1, k, (n, 5))) % k
+        L = np.column_stack([L, np.where(random.random((n, 5)) < noise, other, L[:, [5]])])
+        weights = vote_weights(L)
+        assert (weights[:5] == 1).all()
+        assert weights[5:].sum() < 1.6
+
+
+def test_copies_that_abstain_by_themselves_are_found():
+    _, L = voters(20_000, np.array([0.75] * 5 + [0.6]))
+    random = np.random.default_rng(0)
+    L = np.column_stack([L, np.where(random.random((len(L), 5)) < 0.05, 1 - L[:, [5]], L[:, [5]])])
+    assert {name for pair in pairs(np.where(random.random(L.shape) < 0.5, L, -1)) for name in pair} == set(range(5, 11))
+
+
 def test_the_weight_falls_with_the_strength_of_the_dependence():
     _, L = voters(10_000, np.linspace(0.65, 0.85, 8))
     random = np.random.default_rng(1)
@@ -132,6 +155,83 @@ def test_nothing_to_compare(L):
     assert table.columns.tolist() == ["voter", "other", "excess", "p_value", "cluster"]
     assert table.empty
     assert vote_weights(L).tolist() == [1.0] * L.shape[1]
+
+
+def some_matrices() -> list[np.ndarray]:
+    """Draw small matrices of every odd shape: no row, no voter, one of either, one vote, no overlap, one class."""
+    random = np.random.default_rng(0)
+    matrices = []
+    for n, m, k, coverage in product((0, 1, 3, 30), (0, 1, 2, 5), (2, 4), (0.0, 0.1, 1.0)):
+        L = np.where(random.random((n, m)) < coverage, random.integers(0, k, (n, m)), -1)
+        apart = np.arange(n)[:, None] % max(m, 1) == np.arange(m)
+        matrices += [L, np.where(L >= 0, 0, -1), np.where(apart, L, -1), np.repeat(L[:, :1], m, axis=1)]
+    return matrices
+
+
+@pytest.mark.parametrize("most_cells", [4000, 1])
+@pytest.mark.parametrize("kind", ["function", "person"])
+def test_no_odd_matrix_breaks_it(monkeypatch, kind, most_cells):
+    monkeypatch.setattr("jupyter_ext.labeling.dependencies._MOST_CELLS", most_cells)
+    for L in some_matrices():
+        votes = VoteMatrix.from_dense(L, n_classes=4, kind=kind)
+        table, weights = find_correlated(votes), vote_weights(votes)
+        assert np.isfinite(table["excess"]).all()
+        assert weights.shape == (votes.shape[1],)
+        assert ((weights > 0) & (weights <= 1)).all()
+        assert find_repeats(votes).weights.shape == weights.shape
+
+
+def with_copies(n: int = 3000) -> np.ndarray:
+    """Draw five good voters, and one that four others repeat with some noise."""
+    _, L = voters(n, np.array([0.8, 0.8, 0.75, 0.75, 0.7, 0.6]))
+    flipped = np.random.default_rng(1).random((n, 4)) < 0.03
+    return np.column_stack([L, np.where(flipped, 1 - L[:, [5]], L[:, [5]])])
+
+
+def test_what_a_fit_needs_to_know_of_repeats():
+    found = find_repeats(VoteMatrix.from_dense(with_copies()))
+    assert {j for pair in found.pairs for j in pair} == set(range(5, 10))
+    assert (found.weights[:5] == 1).all()
+    assert found.weights[5:] == pytest.approx(0.2, abs=0.01)
+    (note,) = found.notes
+    assert note.startswith("voter_5, voter_6, voter_7, voter_8 and voter_9 repeat each other (excess 0.8")
+    assert "each counts 0.2" in note
+    assert find_repeats(VoteMatrix.from_dense(with_copies()[:, :6])).notes == ()
+
+
+def test_a_note_names_only_some_of_many():
+    _, L = voters(2000, np.full(6, 0.75))
+    (note,) = find_repeats(VoteMatrix.from_dense(np.column_stack([L, *[L[:, 0]] * 9]))).notes
+    assert "voter_0, voter_6, voter_7, voter_8, voter_9, voter_10 and 4 others repeat each other" in note
+
+
+def test_people_are_not_counted_less():
+    L = with_copies()
+    people = VoteMatrix.from_dense(L[:, 7:], [f"p{j}" for j in range(3)], kind="person")
+    assert find_repeats(people).weights.tolist() == [1.0] * 3
+    both = VoteMatrix.concat([people, VoteMatrix.from_dense(L[:, :7])])
+    found = find_repeats(both)
+    assert found.pairs == ((8, 9),)
+    assert found.weights == pytest.approx([1.0] * 8 + [0.5] * 2, abs=0.02)
+    assert found.notes[0].startswith("voter_5 and voter_6 repeat each other")
+
+
+def test_a_fit_looks_at_a_sample_and_not_at_too_much(monkeypatch):
+    votes = VoteMatrix.from_dense(with_copies(20_000))
+    all_rows = find_repeats(votes)
+    monkeypatch.setattr("jupyter_ext.labeling.dependencies._SAMPLE_PRODUCTS", 0)
+    monkeypatch.setattr("jupyter_ext.labeling.dependencies._LEAST_ROWS", 2000)
+    some_rows = find_repeats(votes)
+    assert some_rows.pairs == all_rows.pairs
+    assert some_rows.notes != all_rows.notes
+    assert some_rows.weights == pytest.approx(all_rows.weights, abs=0.02)
+    monkeypatch.setattr("jupyter_ext.labeling.dependencies._MOST_WORK", 100.0)
+    given_up = find_repeats(votes)
+    assert given_up.pairs == ()
+    assert given_up.weights.tolist() == [1.0] * 10
+    assert given_up.notes == (
+        "Voters that repeat each other were not looked for: 10 voters and 2 classes are too many.",
+    )
 
 
 def test_many_classes_go_class_by_class(monkeypatch):

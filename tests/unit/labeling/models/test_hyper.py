@@ -8,6 +8,7 @@ from scipy import sparse
 
 from jupyter_ext.errors import Invalid
 from jupyter_ext.labeling import VoteMatrix, fit_label_model
+from jupyter_ext.labeling.dependencies import Repeats
 from jupyter_ext.labeling.models import hyper
 
 
@@ -143,6 +144,51 @@ def test_no_voter_is_hushed_where_it_would_change_many_labels(monkeypatch):
     _, dense = narrow_and_broad()
     monkeypatch.setattr(hyper, "_FEW", 0.0)
     assert fit_label_model(dense, method="hyper").params["heard_only_where_alone"] == []
+
+
+def weak_and_copied(n: int = 4000, seed: int = 0, noise: float = 0.05):
+    """Five functions that are right with 0.75, one with 0.6, and five noisy copies of that one."""
+    random = np.random.default_rng(seed)
+    truth = random.integers(0, 2, n)
+    alone = np.where(random.random((n, 6)) < [0.75] * 5 + [0.6], truth[:, None], 1 - truth[:, None])
+    copies = np.where(random.random((n, 5)) < noise, 1 - alone[:, [5]], alone[:, [5]])
+    return truth, alone, np.column_stack([alone, copies])
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_copies_are_heard_as_one_voter(noise):
+    truth, alone, copied = weak_and_copied(noise=noise)
+    model = fit_label_model(copied, method="hyper")
+    right = (model.predict(copied) == truth).mean()
+    assert right > (fit_label_model(alone, method="hyper").predict(alone) == truth).mean() - 0.02
+    assert right > (fit_label_model(copied, method="majority").predict(copied) == truth).mean() + 0.2
+    uncounted = hyper.HyperLabelModel(VoteMatrix.from_dense(copied), repeats=Repeats(np.ones(11)))
+    assert right > (uncounted.predict(copied) == truth).mean() + 0.2
+    assert "repeat each other" in model.report.notes[0]
+    assert not model.collapsed
+
+
+def test_exact_copies_change_nothing():
+    _, alone, copied = weak_and_copied(noise=0.0)
+    one, six = (fit_label_model(L, method="hyper").predict_proba(L) for L in (alone, copied))
+    np.testing.assert_allclose(six, one, atol=2e-3)
+
+
+def test_without_copies_every_vote_counts():
+    _, votes = keywords()
+    model = fit_label_model(votes, method="hyper")
+    assert model.report.notes == ()
+    counted = hyper.HyperLabelModel(votes, repeats=Repeats(np.ones(votes.shape[1])))
+    np.testing.assert_array_equal(model.predict_proba(votes), counted.predict_proba(votes))
+
+
+def test_a_copy_alone_on_a_row_is_a_whole_voter():
+    _, _, copied = weak_and_copied()
+    model = fit_label_model(copied, method="hyper")
+    row = np.full((1, 11), -1)
+    row[0, 8] = 1
+    assert model.predict(row).tolist() == [1]
+    assert model.predict_proba(row)[0, 1] < 0.9
 
 
 def test_many_classes_are_read_by_fewer_networks(monkeypatch):

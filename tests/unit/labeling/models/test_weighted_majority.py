@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from jupyter_ext.labeling import VoteMatrix, fit_label_model
+from jupyter_ext.labeling.dependencies import Repeats
+from jupyter_ext.labeling.models.weighted_majority import WeightedMajority
 
 
 def voters(n: int = 1000, accuracies: tuple[float, ...] = (0.95, 0.55, 0.55, 0.55, 0.55), seed: int = 0):
@@ -28,6 +30,29 @@ def test_known_answers_tell_who_is_better_where_voters_alone_do_not():
     blind, told = (fit_label_model(votes, method="weighted_majority", gold=known) for known in (None, gold))
     assert (told.predict(votes)[300:] == truth[300:]).mean() > (blind.predict(votes)[300:] == truth[300:]).mean()
     assert told.weights_.argmax() == 0
+
+
+def with_copies(n: int = 4000, seed: int = 0):
+    """Draw five functions that are right with 0.75, one with 0.6, and five noisy copies of that one."""
+    truth, votes = voters(n, (0.75,) * 5 + (0.6,), seed)
+    L = votes.to_dense()
+    flipped = np.random.default_rng(seed).random((n, 5)) < 0.05
+    return truth, L, np.column_stack([L, np.where(flipped, 1 - L[:, [5]], L[:, [5]])])
+
+
+def test_copies_weigh_together_what_one_would():
+    truth, alone, copied = with_copies()
+    model = fit_label_model(copied, method="weighted_majority")
+    right = (model.predict(copied) == truth).mean()
+    assert right == pytest.approx(
+        (fit_label_model(alone, method="weighted_majority").predict(alone) == truth).mean(), abs=0.01
+    )
+    assert right > (fit_label_model(copied, method="majority").predict(copied) == truth).mean() + 0.2
+    assert model.weights_[5:].sum() < model.weights_[:5].min()
+    (note,) = model.report.notes
+    assert note.startswith("voter_5, voter_6, voter_7, voter_8, voter_9 and voter_10 repeat each other")
+    uncounted = WeightedMajority(VoteMatrix.from_dense(copied), repeats=Repeats(np.ones(11)))
+    assert (uncounted.predict(copied) == truth).mean() < right - 0.2
 
 
 def test_explains_a_row_by_weights():
