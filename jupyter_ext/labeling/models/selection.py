@@ -17,11 +17,12 @@ from jupyter_ext.labeling.models.ebcc import EBCC
 from jupyter_ext.labeling.models.hyper import MOST_CLASSES, HyperLabelModel
 from jupyter_ext.labeling.models.ibcc import IBCC
 from jupyter_ext.labeling.models.majority import MajorityVote
+from jupyter_ext.labeling.models.metal import MeTaL
 from jupyter_ext.labeling.models.triplet import Triplet
 from jupyter_ext.labeling.models.weighted_majority import WeightedMajority
 from jupyter_ext.labeling.votes import ABSTAIN, FloatArray, IntArray, VoteMatrix, as_gold, as_votes
 
-Method = Literal["auto", "majority", "weighted_majority", "triplet", "dawid_skene", "ibcc", "ebcc", "hyper"]
+Method = Literal["auto", "majority", "weighted_majority", "triplet", "dawid_skene", "ibcc", "ebcc", "hyper", "metal"]
 Missing = Literal["auto", "symbol", "missing"]
 
 #: From how many known answers on they choose the model; fewer tell too little (a standard error of 9 points at 30).
@@ -49,12 +50,13 @@ def fit_label_model(
         How many classes there are; the matrix's own number without.
     method
         ``"majority"``, ``"weighted_majority"``, ``"triplet"``, ``"dawid_skene"``, ``"ibcc"``, ``"ebcc"``, ``"hyper"``,
-        or ``"auto"``, which chooses and says why in ``.report``.
+        ``"metal"``, or ``"auto"``, which chooses and says why in ``.report``.
     class_prior
         Known shares of the classes, shape (k,).
     gold
-        Known answers, shape (n,), -1 where unknown. Dawid-Skene, iBCC and EBCC hold them fixed, the hyper label model
-        is calibrated to them; ``"auto"`` chooses by 30 or more.
+        Known answers, shape (n,), -1 where unknown. The weighted majority, Dawid-Skene, iBCC and EBCC hold them fixed,
+        the hyper label model is calibrated to them, and MeTaL starts from them. From 30 on they give MeTaL the shares
+        of the classes, and ``"auto"`` chooses by them.
     missing
         What silence means: ``"symbol"`` (it tells something), ``"missing"`` (it tells nothing), or ``"auto"``: a symbol
         for functions and models, missing for people.
@@ -74,6 +76,9 @@ def fit_label_model(
 
     Notes
     -----
+    Functions that repeat each other are found by the weighted majority, the hyper label model and MeTaL, which count
+    them less; ``.report.notes`` names them. The other methods count every vote.
+
     ``"auto"`` takes the hyper label model for functions. For people alone it takes Dawid-Skene where each gave as many
     votes as a confusion matrix has cells, else iBCC, whose prior steadies voters with few votes. Above 100 classes it
     takes the majority, and also whenever the model collapses: gives up a class that a good share of the votes is for.
@@ -138,6 +143,7 @@ _FITS: dict[str, Callable[[_Request, str], LabelModel]] = {
         reason=reason,
     ),
     "hyper": lambda ask, reason: HyperLabelModel(ask.votes, class_prior=ask.prior, gold=ask.gold, reason=reason),
+    "metal": lambda ask, reason: MeTaL(ask.votes, class_prior=ask.prior, gold=ask.gold, reason=reason),
 }
 
 

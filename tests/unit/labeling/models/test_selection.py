@@ -73,6 +73,32 @@ def test_gold_chooses_where_there_is_enough():
     assert opposite.method in ("majority", "hyper")
 
 
+def test_metal_with_a_prior_and_with_known_answers():
+    random = np.random.default_rng(0)
+    truth = random.choice(2, 3000, p=[0.8, 0.2])
+    dense = np.where(random.random((3000, 5)) < [0.9, 0.8, 0.7, 0.6, 0.6], truth[:, None], 1 - truth[:, None])
+    gold = np.where(np.arange(3000) < 200, truth, -1)
+    model = fit_label_model(dense, method="metal", class_prior=[0.8, 0.2])
+    assert model.method == "metal"
+    assert model.class_prior_.tolist() == [0.8, 0.2]
+    assert str(model.report).startswith("metal: asked for")
+    told = fit_label_model(dense, method="metal", gold=gold)
+    assert told.params["n_gold"] == 200
+    assert told.class_prior_ == pytest.approx(np.bincount(truth[:200]) / 200)
+    majority = (fit_label_model(dense, method="majority").predict(dense) == truth).mean()
+    assert (model.predict(dense) == truth).mean() > majority + 0.02
+    assert (told.predict(dense) == truth).mean() > majority + 0.02
+
+
+@pytest.mark.parametrize("method", ["auto", "hyper", "weighted_majority", "metal"])
+def test_functions_that_repeat_each_other_are_named_without_a_warning(method):
+    _, dense = two_sided(3000, (0.8, 0.75, 0.75, 0.7, 0.6))
+    votes = VoteMatrix.from_dense(np.column_stack([dense, dense[:, 4]]), ["a", "b", "c", "d", "e", "e again"])
+    model = fit_label_model(votes, method=method)
+    assert not model.collapsed
+    assert "Note: e and e again repeat each other (excess 1.00): each counts 0.50." in str(model.report)
+
+
 def test_the_same_votes_give_the_same_model():
     _, dense = two_sided(400)
     first, second = fit_label_model(dense, random_state=0), fit_label_model(dense, random_state=1)
