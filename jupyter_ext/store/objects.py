@@ -19,6 +19,11 @@ from fsspec.implementations.local import LocalFileSystem
 
 from jupyter_ext.errors import Invalid, NotFound, StorageFull, Unavailable
 
+#: How often a folder is deleted that others delete from too.
+_DELETIONS = 5
+#: Libraries below fsspec that have errors of their own for a store that does not answer.
+_CLIENTS = frozenset({"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google", "requests", "urllib3"})
+
 _SEGMENT = re.compile(r"[A-Za-z0-9_@=+,.\-]+")
 
 
@@ -105,7 +110,11 @@ class Objects:
     def exists(self, path: str) -> bool:
         """Whether there is an object at ``path``."""
         with _translated(path):
-            return bool(self._fresh().isfile(self._full(path)))
+            try:
+                # `isfile` would say no as well when the store does not answer.
+                return bool(self._fresh().info(self._full(path))["type"] == "file")
+            except (FileNotFoundError, NotADirectoryError):
+                return False
 
     def size(self, path: str) -> int:
         """Return an object's size in bytes."""
@@ -131,8 +140,15 @@ class Objects:
         """Delete an object, or everything below a folder. What is not there is no error."""
         full = self._full(path)
         with _translated(path):
-            if self._fresh().exists(full):
-                self.fs.rm(full, recursive=True)
+            for _ in range(_DELETIONS):
+                try:
+                    self._fresh().rm(full, recursive=True)
+                except FileNotFoundError:
+                    # Or somebody else deletes a part of it at the same time.
+                    if not self.fs.exists(full):
+                        return
+                else:
+                    return
 
     def _full(self, path: str) -> str:
         return f"{self._root}/{confine(path)}"
@@ -262,3 +278,7 @@ def _translated(path: str) -> Iterator[None]:
                 "The object store is full. Nothing was written; free some space and try again."
             ) from error
         raise Unavailable(f"The object store failed on {path!r}: {error.strerror or error}") from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in _CLIENTS:
+            raise
+        raise Unavailable(f"The object store failed on {path!r}: {error}") from error

@@ -6,12 +6,13 @@ import errno
 import os
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jupyter_ext.errors import Invalid, NotFound, StorageFull
+from jupyter_ext.errors import Invalid, NotFound, StorageFull, Unavailable
 from jupyter_ext.store import Blobs, Objects
 
 
@@ -154,3 +155,35 @@ def test_a_disk_that_is_really_full_writes_nothing_by_halves(small_disk: Path) -
     assert [info.path for info in objects.list("kept")] == ["kept"]
     assert [path.name for path in small_disk.iterdir()] == ["kept"]
     objects.put("small", b"fits")
+
+
+def test_a_store_that_is_away_is_told_so_and_has_not_lost_its_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    import s3fs
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
+    endpoint = {"endpoint_url": "http://127.0.0.1:9", "region_name": "us-east-1"}
+    options = {
+        "key": "test",
+        "secret": "test",
+        "client_kwargs": endpoint,
+        "config_kwargs": {"retries": {"max_attempts": 0}},
+    }
+    objects = Objects("s3://bucket/away", options)
+    for act in (lambda: objects.put("a", b"x"), lambda: objects.get("a"), lambda: objects.exists("a")):
+        with pytest.raises(Unavailable, match="The object store failed on 'a'"):
+            act()
+    with pytest.raises(Unavailable):
+        objects.list("a")
+    with pytest.raises(Unavailable):
+        objects.delete("a")
+
+
+def test_several_may_delete_a_folder_at_the_same_time(tmp_path: Path) -> None:
+    objects = Objects(tmp_path)
+    for round_ in range(20):
+        for number in range(30):
+            objects.put(f"a/{number % 3}/{number}", b"x")
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(objects.delete, "a") for _ in range(4)]:
+                done.result()
+        assert objects.list("a") == [], round_
