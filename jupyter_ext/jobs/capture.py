@@ -33,8 +33,8 @@ class Capture:
         os.close(writing)
         # New streams: the old ones remember whether they wrote to a file, and fail on a pipe; and these are
         # line-buffered, so that a line is seen when it is printed.
-        sys.stdout = _stream(1)
-        sys.stderr = _stream(2)
+        sys.stdout = line_buffered(1)
+        sys.stderr = line_buffered(2)
         self._thread = threading.Thread(target=self._pump, name="jupyter-ext-capture", daemon=True)
         self._thread.start()
 
@@ -55,5 +55,6 @@ class Capture:
             self._sink(data)
 
 
-def _stream(descriptor: int) -> TextIO:
+def line_buffered(descriptor: int) -> TextIO:
+    """Return a stream of text to a file descriptor, which it does not close. Each line is written when it ends."""
     return open(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)

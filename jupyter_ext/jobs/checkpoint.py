@@ -10,6 +10,20 @@
         model.partial_fit(X, y)
         checkpoint.save(epoch, model)
 
+A job that is told to stop (cancelled, paused, out of its time, its machine going away) can save once more::
+
+    for epoch in range(start, 10_000):
+        model.partial_fit(X, y)
+        stop = checkpoint.stopping()
+        if stop or epoch % 500 == 0:
+            checkpoint.save(epoch, model)
+        if stop:
+            break
+
+or, where the loop is somebody else's, by a function that is called then::
+
+    checkpoint.on_stop(lambda: (trainer.epoch, trainer.state))
+
 In a job they lie in the workspace's object store. Outside of one they lie in a temporary folder that belongs to the
 present execution of the cell (or to the process, where there are no cells), so that a cell runs the same in the
 notebook, and running it again begins from nothing, as submitting it again does.
@@ -18,23 +32,30 @@ notebook, and running it again begins from nothing, as submitting it again does.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import re
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from jupyter_ext.errors import Conflict, Invalid, NotFound
+from jupyter_ext.errors import Conflict, Invalid, JupyterExtError, NotFound, Unavailable
+from jupyter_ext.jobs.patience import until
 from jupyter_ext.jobs.protocol import Context, checkpoints_path
+from jupyter_ext.jobs.stop import Registration, Terminated, notice
 
 if TYPE_CHECKING:
     from jupyter_ext.store.objects import ObjectInfo, Objects
 
-__all__ = ["Saved", "latest", "save"]
+__all__ = ["Saved", "Terminated", "latest", "on_stop", "save", "stopping"]
 
 #: How many checkpoints are kept unless `save` is told otherwise.
 KEEP = 3
+#: How many seconds a storage may fail before `save` and `latest` do.
+PATIENCE_S = 60.0
+
+T = TypeVar("T")
 
 _PATH = re.compile(r"/step-(\d+)\.attempt-(\d+)\.pkl$")
 
@@ -75,6 +96,12 @@ def save(step: int, state: Any, *, keep: int = KEEP) -> None:
         When the step is no whole number or the state can't be pickled.
     Conflict
         When a newer attempt of this job has taken over. Nothing is written.
+    Unavailable
+        When the storage failed for a minute. What was saved before is still there.
+
+    Notes
+    -----
+    Of two processes of a job that save the same step, the one that is done last wins.
 
     Examples
     --------
@@ -97,13 +124,20 @@ def save(step: int, state: Any, *, keep: int = KEEP) -> None:
             f"checkpoint.save: the state of step {step} can't be pickled ({type(error).__name__}: {error}). "
             "Save what can be: arrays, a state_dict, parameters."
         ) from error
-    objects, folder, attempt = _place()
-    path = f"{folder}/step-{int(step):08d}.attempt-{attempt:05d}.pkl"
-    objects.put(path, data)
-    for entry in sorted(entries(objects.list(folder)), reverse=True)[keep:]:
-        if entry.path != path:
-            objects.delete(entry.path)
-    print(f"[checkpoint] saved step {int(step)} ({_size(len(data))})", flush=True)
+
+    def put() -> None:
+        objects, folder, attempt = _place()
+        path = f"{folder}/step-{int(step):08d}.attempt-{attempt:05d}.pkl"
+        objects.put(path, data)
+        print(f"[checkpoint] saved step {int(step)} ({_size(len(data))})", flush=True)
+        # The new one is safe. What can't be deleted now is deleted after the next one; another process of this job
+        # may be deleting it too.
+        with contextlib.suppress(JupyterExtError):
+            for entry in sorted(entries(objects.list(folder)), reverse=True)[keep:]:
+                if entry.path != path:
+                    objects.delete(entry.path)
+
+    _patiently(put)
 
 
 def latest() -> Saved | None:
@@ -113,24 +147,107 @@ def latest() -> Saved | None:
     ------
     Conflict
         When a newer attempt of this job has taken over.
+    Unavailable
+        When the storage failed for a minute.
     """
     import cloudpickle
 
-    objects, folder, attempt = _place()
-    for entry in sorted((entry for entry in entries(objects.list(folder)) if entry.attempt <= attempt), reverse=True):
-        try:
-            data = objects.get(entry.path)
-        except NotFound:
-            continue  # pruned by ourselves in another process between the listing and now
-        print(f"[checkpoint] resumed at step {entry.step}", flush=True)
-        return Saved(entry.step, entry.attempt, cloudpickle.loads(data))
-    return None
+    def get() -> tuple[Entry, bytes] | None:
+        objects, folder, attempt = _place()
+        mine = (entry for entry in entries(objects.list(folder)) if entry.attempt <= attempt)
+        for entry in sorted(mine, reverse=True):
+            try:
+                return entry, objects.get(entry.path)
+            except NotFound:
+                continue  # pruned by ourselves in another process between the listing and now
+        return None
+
+    found = _patiently(get)
+    if found is None:
+        return None
+    entry, data = found
+    print(f"[checkpoint] resumed at step {entry.step}", flush=True)
+    return Saved(entry.step, entry.attempt, cloudpickle.loads(data))
+
+
+def on_stop(call: Callable[[], tuple[int, Any] | None]) -> Registration:
+    """Have ``call`` called, once, when this job is told to stop; then `Terminated` is raised in the main thread.
+
+    Parameters
+    ----------
+    call
+        Returns ``(step, state)`` to be saved as by `save`, or None when it has saved by itself or there is nothing to
+        save. It is called in the main thread between two of its steps, wherever that is: return what is whole at any
+        time, say a copy made after each epoch. Code that changes a model in place had better look at `stopping`.
+        It has the grace of the job's cluster (ten seconds unless configured otherwise) less up to three seconds.
+
+    Returns
+    -------
+    Registration
+        ``close()`` takes it back, and so does the end of a ``with`` block.
+
+    Raises
+    ------
+    Invalid
+        In a job, when neither this nor `stopping` was called in the main thread before.
+
+    Notes
+    -----
+    Outside of a job nothing calls it. Several are called in the order in which they were registered.
+
+    Examples
+    --------
+    >>> with on_stop(lambda: (3, {"weights": [0.5, 1.0]})):
+    ...     print("training")
+    training
+    """
+    if Context.from_environ() is None:
+        return Registration(lambda: None, [])
+
+    def save_it() -> None:
+        found = call()
+        if found is not None:
+            save(*found)
+
+    return notice.on_stop(save_it)
+
+
+def stopping() -> bool:
+    """Whether this job was told to stop. A loop that asks is left alone until its grace is nearly over.
+
+    When the code ends after it was told so, the job counts as stopped and not as succeeded: resumed, it goes on from
+    its last checkpoint. Outside of a job it is never told so.
+
+    Raises
+    ------
+    Invalid
+        In a job, when neither this nor `on_stop` was called in the main thread before.
+
+    Examples
+    --------
+    >>> stopping()
+    False
+    """
+    return Context.from_environ() is not None and notice.stopping()
 
 
 def entries(infos: Iterable[ObjectInfo]) -> list[Entry]:
     """Return the checkpoints among stored objects."""
     found = ((info.path, _PATH.search(info.path)) for info in infos)
     return [Entry(attempt=int(match[2]), step=int(match[1]), path=path) for path, match in found if match]
+
+
+def _patiently(act: Callable[[], T]) -> T:
+    """Do something with the storage, and wait while it is away. The notice to stop waits only while it is done."""
+
+    def once() -> T:
+        with notice.held():
+            return act()
+
+    def tell(error: JupyterExtError) -> None:
+        print(f"[job] {str(error).rstrip('.')}. Trying again for up to {PATIENCE_S:g} s.", file=sys.stderr, flush=True)
+
+    return until(once, notice.remaining(PATIENCE_S), on=Unavailable, told=tell)
 
 
 def _place() -> tuple[Objects, str, int]:

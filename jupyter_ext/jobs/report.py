@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from jupyter_ext.errors import Invalid
+from jupyter_ext.jobs.stop import notice
 
 #: Ray holds back lines that look alike; ours must all come through.
 RAY_ENVIRONMENT = {"RAY_DEDUP_LOGS_ALLOW_REGEX": r"\[(progress|checkpoint)\] "}
@@ -42,7 +43,8 @@ def progress(step: int, total: int | None = None, **metrics: float) -> None:
     >>> progress(3, 10, loss=0.4125)
     [progress] 3/10 loss=0.4125
     """
-    print(format_progress(step, total, metrics), flush=True)
+    with notice.held():
+        print(format_progress(step, total, metrics), flush=True)
 
 
 def format_progress(step: int, total: int | None, metrics: dict[str, float]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from jupyter_ext.errors import JupyterExtError
 from jupyter_ext.jobs.logs import LogWriter
+from jupyter_ext.jobs.patience import until
 from jupyter_ext.jobs.protocol import FLUSH_S, HEARTBEAT_S, Context, Status, attempt_path, now
 from jupyter_ext.jobs.report import Reported
 from jupyter_ext.jobs.states import EXIT_FENCED
@@ -103,18 +104,6 @@ class Reporter:
             except JupyterExtError:
                 # The storage is away; nothing is lost, the next round says it.
                 continue
-
-
-def until(act: Callable[[], None], patience_s: float) -> None:
-    """Do something that needs the storage, again and again while it fails, for at most ``patience_s`` seconds."""
-    deadline = time.monotonic() + patience_s
-    while True:
-        try:
-            return act()
-        except JupyterExtError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(1.0)
 
 
 def _memory() -> int:

@@ -11,39 +11,27 @@ import contextlib
 import hashlib
 import linecache
 import os
-import platform
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Iterator
-from types import FrameType, ModuleType, TracebackType
-from typing import Any
+from types import ModuleType, TracebackType
 
 from jupyter_ext.errors import JupyterExtError
 from jupyter_ext.jobs.capture import Capture
+from jupyter_ext.jobs.exchange import Failure, pickle_result, read_inputs
+from jupyter_ext.jobs.patience import until
 from jupyter_ext.jobs.protocol import Context, Outcome, Task, attempt_path, now
 from jupyter_ext.jobs.report import RAY_ENVIRONMENT
-from jupyter_ext.jobs.reporter import Reporter, until
+from jupyter_ext.jobs.reporter import Reporter
 from jupyter_ext.jobs.states import EXIT_FENCED, EXIT_TRY_AGAIN
+from jupyter_ext.jobs.stop import Terminated, notice
 
 #: How long the outcome waits for a storage that fails, before the attempt is given up.
 _PATIENCE_S = 60.0
 #: How long a process may linger after its outcome (threads of the user's that don't end).
 _LINGER_S = 10.0
-
-
-class Terminated(KeyboardInterrupt):
-    """The job was asked to stop (cancelled, timed out, or its machine is going away). Code may catch it to tidy up."""
-
-
-class Failure(Exception):
-    """The attempt failed by the user's doing; ``reason`` and the message go into the outcome."""
-
-    def __init__(self, reason: str, message: str, trace: str = "") -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.trace = trace
 
 
 def main() -> int:
@@ -52,7 +40,7 @@ def main() -> int:
     if context is None:
         print("jupyter_ext.jobs.runner runs inside a job: JUPYTER_EXT_JOB is not set.", file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, _on_sigterm)
+    notice.listen()
     os.environ.update(RAY_ENVIRONMENT)
     try:
         if not context.holds_fence():
@@ -95,10 +83,12 @@ def run(context: Context, task: Task) -> tuple[Outcome, bytes | None]:
         module = ModuleType("__main__")
         sys.modules["__main__"] = module
         sys.argv = [task.name]
-        vars(module).update(_inputs(context, task), **task.parameters)
+        vars(module).update(read_inputs(context, task), **task.parameters)
         with _told(task):
             _execute(task, module)
-        result = _result(task, vars(module))
+        if notice.seen:
+            raise Terminated("The job's code ended because it was told to stop.")
+        result = pickle_result(task, vars(module))
     except Failure as failure:
         print(failure.trace or f"[job] {failure}", file=sys.stderr)
         outcome = Outcome(
@@ -110,28 +100,9 @@ def run(context: Context, task: Task) -> tuple[Outcome, bytes | None]:
         return Outcome(at=now(), succeeded=False, reason="terminated", message="It was told to stop."), None
     finally:
         # From here on a signal must not tear the outcome.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        notice.ignore()
     digest = hashlib.sha256(result).hexdigest() if result is not None else None
     return Outcome(at=now(), succeeded=True, message="Done.", result_digest=digest), result
-
-
-def _inputs(context: Context, task: Task) -> dict[str, Any]:
-    if task.inputs is None:
-        return {}
-    import cloudpickle
-
-    data = context.objects.get(task.inputs)
-    try:
-        return dict(cloudpickle.loads(data))
-    except Exception as error:  # unpickling runs the objects' own code, which may raise anything
-        here = platform.python_version()
-        hint = f" They were sent from Python {task.python}, the cluster runs {here}." if task.python != here else ""
-        raise Failure(
-            "inputs_unreadable",
-            f"The variables sent to the job can't be read there ({type(error).__name__}: {error}).{hint} "
-            "Install the same packages on the cluster, or send plain data.",
-            traceback.format_exc(),
-        ) from error
 
 
 def _execute(task: Task, module: ModuleType) -> None:
@@ -177,42 +148,9 @@ def _from_file(trace: TracebackType | None, filename: str) -> TracebackType | No
     return trace
 
 
-def _result(task: Task, namespace: dict[str, Any]) -> bytes | None:
-    if not task.fetch:
-        return None
-    import cloudpickle
-
-    missing = [name for name in task.fetch if name not in namespace]
-    if missing:
-        names = sorted(name for name in namespace if not name.startswith("_"))[:20]
-        raise Failure(
-            "result_missing",
-            f"The job's code ended without setting {', '.join(map(repr, missing))}, which --fetch asks for. "
-            f"It set: {', '.join(names) or 'nothing'}.",
-        )
-    wanted = {name: namespace[name] for name in task.fetch}
-    try:
-        return bytes(cloudpickle.dumps(wanted))
-    except Exception:  # pickling runs the objects' own code, which may raise anything
-        for name, value in wanted.items():
-            try:
-                cloudpickle.dumps(value)
-            except Exception as error:
-                raise Failure(
-                    "result_unpicklable",
-                    f"The variable {name!r} ({type(value).__name__}) can't be sent back: it can't be pickled "
-                    f"({type(error).__name__}: {error}). Fetch plain data instead, or save it with checkpoint.save().",
-                ) from error
-        raise
-
-
 def _settle_down() -> None:
     """Run what is registered for the end while its words are still heard: Ray waits there for its workers' output."""
     atexit._run_exitfuncs()
-
-
-def _on_sigterm(_number: int, _frame: FrameType | None) -> None:
-    raise Terminated("The job was told to stop.")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from jupyter_ext.errors import Unavailable
 from jupyter_ext.jobs.service import JobService
 from jupyter_ext.jobs.supervisor import Supervisor
 from jupyter_ext.jobs.values import JobDetail, JobSpec
-from jupyter_ext.store import Store
+from jupyter_ext.store import Objects, Store
+from support.attempts import Attempt
 
 OWNER = "ada"
 
@@ -152,6 +153,13 @@ class ProcessClusters:
     def close(self) -> None:
         for head in self._heads:
             head.jobs.close()
+
+
+@pytest.fixture
+def attempt(tmp_path: Path) -> Iterator[Attempt]:
+    made = Attempt(Objects(tmp_path / "objects"))
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jupyter_ext.errors import Conflict, Invalid
+from jupyter_ext.errors import Conflict, Invalid, StorageFull, Unavailable
 from jupyter_ext.jobs import checkpoint
 from jupyter_ext.jobs.protocol import Context, fence_path
 from jupyter_ext.store import Objects
@@ -97,3 +100,99 @@ def test_outside_of_a_job_a_run_sees_its_own_checkpoints_only(monkeypatch: pytes
     Shell.execution_count = 2
     assert checkpoint.latest() is None
     checkpoint._scratch.close()
+
+
+class Away:
+    """A storage that fails for a while."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, error: Exception, times: int) -> None:
+        self.left = times
+        put = Objects.put
+
+        def failing(objects: Objects, path: str, data: bytes) -> None:
+            if "checkpoints" in path and self.left > 0:
+                self.left -= 1
+                raise error
+            put(objects, path, data)
+
+        monkeypatch.setattr(Objects, "put", failing)
+
+
+def test_a_storage_that_fails_for_a_while_is_waited_for(
+    attempt: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attempt(1)
+    Away(monkeypatch, Unavailable("The object store failed on 'x': Connection refused"), 3)
+    checkpoint.save(1, "state")
+    captured = capsys.readouterr()
+    assert captured.out == "[checkpoint] saved step 1 (20 bytes)\n"
+    assert captured.err == "[job] The object store failed on 'x': Connection refused. Trying again for up to 60 s.\n"
+    saved = checkpoint.latest()
+    assert saved is not None
+    assert saved.step == 1
+
+
+def test_a_storage_that_stays_away_is_told_after_a_while(attempt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempt(1)
+    checkpoint.save(1, "before")
+    monkeypatch.setattr(checkpoint, "PATIENCE_S", 1.0)
+    away = Away(monkeypatch, Unavailable("away"), 1000)
+    started = time.monotonic()
+    with pytest.raises(Unavailable, match="away"):
+        checkpoint.save(2, "lost")
+    assert time.monotonic() - started < 2
+    assert away.left > 990
+    saved = checkpoint.latest()
+    assert saved is not None
+    assert saved.state == "before"
+
+
+def test_a_full_disk_is_not_waited_for(attempt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempt(1)
+    away = Away(monkeypatch, StorageFull("full"), 2)
+    with pytest.raises(StorageFull):
+        checkpoint.save(1, "state")
+    assert away.left == 1
+
+
+def test_a_checkpoint_is_safe_though_the_old_ones_can_not_be_deleted(
+    attempt: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = attempt(1)
+
+    def failing(_objects: Objects, path: str) -> None:
+        raise Unavailable("away")
+
+    checkpoint.save(1, 1, keep=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Objects, "delete", failing)
+        checkpoint.save(2, 2, keep=1)
+    assert len(checkpoint.entries(objects.list("jobs/job-1/checkpoints"))) == 2
+    checkpoint.save(3, 3, keep=1)
+    assert [entry.step for entry in checkpoint.entries(objects.list("jobs/job-1/checkpoints"))] == [3]
+
+
+TWO = """
+import sys
+from jupyter_ext.jobs import checkpoint
+for number in range(60):
+    checkpoint.save(number % 5, [int(sys.argv[1])] * 200_000, keep=2)
+"""
+
+
+def test_two_processes_that_save_the_same_steps_tear_nothing(attempt: Any) -> None:
+    attempt(1)
+    writers = [
+        subprocess.Popen([sys.executable, "-c", TWO, name], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for name in ("1", "2")
+    ]
+    seen = set()
+    while any(writer.poll() is None for writer in writers):
+        saved = checkpoint.latest()
+        if saved is not None:
+            assert len(saved.state) == 200_000
+            assert len(set(saved.state)) == 1
+            seen.add(saved.state[0])
+    said = [writer.communicate()[0] for writer in writers]
+    assert [writer.returncode for writer in writers] == [0, 0], said
+    assert seen == {1, 2}

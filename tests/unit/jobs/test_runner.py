@@ -2,78 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import cloudpickle
 import pytest
 
-from jupyter_ext.jobs.logs import read_bytes, stored_size
-from jupyter_ext.jobs.protocol import Context, Outcome, Status, Task, attempt_path, fence_path
+from jupyter_ext.jobs.protocol import fence_path
 from jupyter_ext.jobs.states import EXIT_FENCED, EXIT_TRY_AGAIN
-from jupyter_ext.store import Objects
-
-
-@dataclass
-class Attempt:
-    """One attempt of ``job-1`` in a folder."""
-
-    objects: Objects
-
-    def prepare(self, source: str, *, fetch: tuple[str, ...] = (), inputs: str | None = None) -> None:
-        task = Task(job_id="job-1", attempt=1, name="try", source=source, inputs=inputs, fetch=fetch, python="3.1.0")
-        self.objects.put(attempt_path("job-1", 1, "task.json"), task.model_dump_json().encode())
-        self.objects.put(fence_path("job-1"), b"1")
-
-    def begin(self) -> subprocess.Popen[str]:
-        context = Context(self.objects.root_url, {}, "job-1", 1)
-        return subprocess.Popen(
-            [sys.executable, "-m", "jupyter_ext.jobs.runner"],
-            env={**os.environ, **context.environ()},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def run(self, source: str, **more: Any) -> int:
-        self.prepare(source, **more)
-        process = self.begin()
-        process.communicate(timeout=60)
-        return process.returncode
-
-    @property
-    def log(self) -> str:
-        return read_bytes(self.objects, "job-1", [stored_size(self.objects, "job-1", 1)], 0, 10**9).decode()
-
-    @property
-    def outcome(self) -> Outcome:
-        return Outcome.model_validate_json(self.objects.get(attempt_path("job-1", 1, "outcome.json")))
-
-    @property
-    def status(self) -> Status:
-        return Status.model_validate_json(self.objects.get(attempt_path("job-1", 1, "status.json")))
-
-    @property
-    def result(self) -> Any:
-        return cloudpickle.loads(self.objects.get(attempt_path("job-1", 1, "result.pkl")))
-
-    def until(self, reached: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 30
-        while not reached():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
-
-@pytest.fixture
-def attempt(tmp_path: Path) -> Attempt:
-    return Attempt(Objects(tmp_path / "objects"))
+from support.attempts import Attempt
 
 
 def test_variables_go_in_and_come_out(attempt: Attempt) -> None:
@@ -175,7 +114,7 @@ def test_sigterm_lets_the_code_tidy_up(attempt: Attempt) -> None:
     process.communicate(timeout=30)
     assert (attempt.outcome.succeeded, attempt.outcome.reason) == (False, "terminated")
     assert attempt.log.startswith("begun\ntidied up\n")
-    assert not attempt.objects.exists(attempt_path("job-1", 1, "result.pkl"))
+    assert not attempt.objects.exists(attempt.path("result.pkl"))
 
 
 def test_replaced_before_it_begins(attempt: Attempt) -> None:

@@ -11,6 +11,10 @@ from jupyter_ext.jobs.protocol import Outcome
 from jupyter_ext.jobs.states import EXIT_TRY_AGAIN, LIVE, MOVES, PLACED, UNPLACED, Blame, judge, sources
 from jupyter_ext.jobs.values import JobState
 
+RUNNER_SIDE = [
+    *("runner", "reporter", "capture", "protocol", "report", "checkpoint", "logs", "states", "values"),
+    *("exchange", "patience", "stop"),
+]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -68,7 +72,7 @@ def test_blame_without_a_marker(exit_code: int | None, blame: Blame, reason: str
 def test_what_runs_in_a_job_knows_no_database() -> None:
     # Asked of the sources, because this process has imported everything already.
     folder = Path(jupyter_ext.jobs.__file__).parent
-    for module in ("runner", "reporter", "capture", "protocol", "report", "checkpoint", "logs", "states", "values"):
+    for module in RUNNER_SIDE:
         tree = ast.parse((folder / f"{module}.py").read_text())
         named = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
         named |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
