@@ -5,12 +5,14 @@ Ray Client ties both sides to one version and ends its jobs with the connection;
 
 from __future__ import annotations
 
+import builtins
 import re
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from jupyter_ext.clusters.values import NodeState
 from jupyter_ext.errors import Conflict, Forbidden, Invalid, JupyterExtError, Unavailable
 
 if TYPE_CHECKING:
@@ -41,6 +43,25 @@ class RayJob:
     def ended(self) -> bool:
         """Whether nothing follows."""
         return self.status in _ENDED
+
+
+@dataclass(frozen=True)
+class RayNode:
+    """A node that lives, and its logical resources by Ray's names (``CPU``, ``GPU``, ``memory`` in bytes).
+
+    ``used`` lacks what Ray does not report to the byte. ``name`` is what its starter called it.
+    """
+
+    id: str
+    name: str
+    is_head: bool
+    total: dict[str, float]
+    used: dict[str, float]
+
+    @property
+    def state(self) -> NodeState:
+        """Running, or idle when nothing is in use."""
+        return NodeState.RUNNING if any(self.used.values()) else NodeState.IDLE
 
 
 @dataclass(frozen=True)
@@ -173,22 +194,32 @@ class RayJobs:
         """Return the head's Ray version; ``timeout`` seconds for the answer, for who only wants to know if it lives."""
         return str(self._call("GET", "/api/version", timeout=timeout or self._timeout).json()["ray_version"])
 
-    def resources(self) -> RayResources:
-        """Return the logical resources of all nodes that live, in total and not in use."""
+    def nodes(self) -> builtins.list[RayNode]:
+        """Return the nodes that live."""
         nodes = self._call("GET", "/api/v0/nodes", params={"detail": "1"}).json()["data"]["result"]["result"]
         usage = self._call("GET", "/nodes", params={"view": "summary"}).json()["data"]["nodeLogicalResources"]
+        found = []
+        for node in nodes:
+            if node["state"] == "ALIVE":
+                # Ray gives every node a resource of its own, to pin tasks to it; that is no amount of anything.
+                total = {
+                    name: amount for name, amount in node["resources_total"].items() if not name.startswith("node:")
+                }
+                reported = _used(usage.get(node["node_id"], ""))
+                used = {name: min(reported[name], total[name]) for name in total if name in reported}
+                is_head = bool(node.get("is_head_node"))
+                found.append(RayNode(node["node_id"], str(node.get("node_name") or ""), is_head, total, used))
+        return found
+
+    def resources(self) -> RayResources:
+        """Return the logical resources of all nodes that live, in total and not in use."""
         total: dict[str, float] = {}
         available: dict[str, float] = {}
-        for node in nodes:
-            if node["state"] != "ALIVE":
-                continue
-            used = _used(usage.get(node["node_id"], ""))
-            for name, amount in node["resources_total"].items():
-                # Ray gives every node a resource of its own, to pin tasks to it; that is no amount of anything.
-                if not name.startswith("node:"):
-                    total[name] = total.get(name, 0.0) + amount
-                    if name in used:
-                        available[name] = available.get(name, 0.0) + max(0.0, amount - used[name])
+        for node in self.nodes():
+            for name, amount in node.total.items():
+                total[name] = total.get(name, 0.0) + amount
+                if name in node.used:
+                    available[name] = available.get(name, 0.0) + amount - node.used[name]
         return RayResources(total, available)
 
     def close(self) -> None:

@@ -1,4 +1,8 @@
-"""Clusters: every user has Ray heads of their own, started when first needed and stopped when idle."""
+"""Clusters: every user has Ray heads of their own, started when first needed and stopped when idle.
+
+A cluster whose backend declares kinds of workers grows and shrinks with what the queue wants, and with what its jobs
+ask Ray for.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -21,14 +25,16 @@ from traitlets.config import LoggingConfigurable
 from jupyter_ext.clusters import ledger
 from jupyter_ext.clusters.backends.base import ClusterBackend, Head
 from jupyter_ext.clusters.environment import Environment, read_environment
+from jupyter_ext.clusters.growth import Growth, scale_up, sums
 from jupyter_ext.clusters.ray_jobs import RayJobs
-from jupyter_ext.clusters.values import Cluster, ClusterQuery, ClusterState
+from jupyter_ext.clusters.values import Cluster, ClusterQuery, ClusterSize, ClusterState, Node
 from jupyter_ext.errors import Conflict, Invalid, JupyterExtError, NotFound, Unavailable
 from jupyter_ext.store import Row, Store, now
 from jupyter_ext.values import Name, Page
 
 DEFAULT = "default"
 _PROBE_SECONDS = 3.0
+_RUNNING = "Running."
 _LIVE = (ClusterState.STARTING, ClusterState.RUNNING, ClusterState.UNREACHABLE)
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
@@ -85,7 +91,7 @@ class ClusterService(LoggingConfigurable):
         self.has_live_jobs = lambda owner: False
         self._locks = home / "clusters"
         self._connections: dict[str, Connection] = {}
-        self._totals: dict[str, dict[str, float]] = {}
+        self._growth = Growth(self.backend, self.connection)
         self._closing = threading.Event()
         self._threads: set[threading.Thread] = set()
 
@@ -109,6 +115,8 @@ class ClusterService(LoggingConfigurable):
                 backend=self.backend.kind,
                 state=ClusterState.STOPPED,
                 total=self.backend.capacity(),
+                kinds=tuple(self.backend.kinds(owner, name)),
+                wanted=self._growth.wanted(owner, name),
                 message="Not started yet; the first job starts it.",
             )
         return self._value(self._refreshed(row))
@@ -132,6 +140,30 @@ class ClusterService(LoggingConfigurable):
             self._move(owner, name, ClusterState.STOPPING, "Stopping.")
             self.backend.stop(owner, name)
             self._move(owner, name, ClusterState.STOPPED, message)
+        return self.get(owner, name)
+
+    def resize(self, owner: str, name: str, size: ClusterSize) -> Cluster:
+        """Set how many workers of some kinds a cluster may have, until it is stopped. Surplus ones end at once.
+
+        Raises
+        ------
+        Invalid
+            There is no such kind of worker, or there may not be so many of it.
+        Conflict
+            The cluster does not run.
+        """
+        row = self._row(owner, _checked(name))
+        if row is None or ClusterState(self._refreshed(row)["state"]) not in _LIVE:
+            raise Conflict(
+                f"Cluster {name!r} does not run, and has no size. Start it: %cluster start {name}", cluster=name
+            )
+        kinds = [kind.name for kind in self.backend.kinds(owner, name)]
+        for kind in size.limits:
+            if kinds and kind not in kinds:
+                raise Invalid(f"There is no kind of worker {kind[:60]!r}; there is {', '.join(kinds)}.", kind=kind)
+        self.backend.resize(owner, name, dict(size.limits))
+        # Other nodes may hold what is wanted now.
+        self._growth.tell(owner, name, again=True)
         return self.get(owner, name)
 
     # What jobs need
@@ -169,20 +201,25 @@ class ClusterService(LoggingConfigurable):
         return None if head is None else self._connect(head)
 
     def capacity(self, owner: str, name: str = DEFAULT) -> dict[str, float]:
-        """Return the resources that a cluster has, or would have when started, by Ray's names."""
-        connection = self.connection(owner, name)
-        if connection is not None:
-            try:
-                return self._total(connection)
-            except Unavailable:
-                self.log.info("Cluster %s of %s does not tell its resources now", name, owner)
-        return self.backend.capacity()
+        """Return the resources that a cluster can grow to, running or not, by Ray's names."""
+        return self._growth.capacity(owner, name)
 
-    def want(self, owner: str, bundles: list[dict[str, float]], name: str = DEFAULT) -> None:
-        """Tell what a cluster is to have room for at once; each call replaces the last. The queue is its one caller."""
-        head = self.backend.find(owner, name)
-        if head is not None:
-            self.backend.want(head, bundles)
+    def fits(self, owner: str, bundle: Mapping[str, float], name: str = DEFAULT) -> bool:
+        """Return whether one node of a cluster, the head or a worker it may grow by, can ever hold a bundle."""
+        return self._growth.fits(owner, name, bundle)
+
+    def want(self, owner: str, bundles: Iterable[Mapping[str, float]], name: str = DEFAULT) -> None:
+        """Say what a cluster is to have room for at once, in all. Each call replaces the last; only the queue calls.
+
+        It is remembered, and told to the cluster as soon as it runs and can be reached. Bundles that find no place are
+        left out (see `packing.place`). Nothing happens when the same is wanted as before.
+
+        Parameters
+        ----------
+        bundles
+            What the running jobs hold and the next ones need, a node's share each. The first are placed first.
+        """
+        self._growth.want(owner, name, bundles)
 
     def environment(self, owner: str, name: str = DEFAULT) -> Environment:
         """Return what is installed in a cluster's Python.
@@ -233,9 +270,18 @@ class ClusterService(LoggingConfigurable):
         if row is None:
             return
         row = self._refreshed(row)
-        if row["state"] not in (ClusterState.RUNNING, ClusterState.UNREACHABLE) or not self.idle_timeout:
+        if row["state"] not in (ClusterState.RUNNING, ClusterState.UNREACHABLE):
             return
-        if self.has_live_jobs(owner):
+        busy = self.has_live_jobs(owner)
+        if self.backend.kinds(owner, name):
+            if not busy:
+                # What a server wanted that is gone now. If our queue has said what it wants, it knows best.
+                self._growth.want_nothing_by_default(owner, name)
+            self._growth.tell(owner, name)
+            self._value(row)
+        if not self.idle_timeout:
+            return
+        if busy:
             self._used(row)
         elif now() - row["used_at"] > timedelta(seconds=self.idle_timeout):
             self.stop(owner, name, f"Stopped after {self.idle_timeout / 60:.0f} minutes without jobs.")
@@ -282,13 +328,14 @@ class ClusterService(LoggingConfigurable):
             head.owner,
             head.name,
             ClusterState.RUNNING,
-            "Running.",
+            _RUNNING,
             only_from=ClusterState.STARTING,
             incarnation=head.incarnation,
             dashboard_url=head.url,
             ray_version=connection.jobs.version(),
             started_at=now(),
         )
+        self._growth.tell(head.owner, head.name)
         return connection
 
     def _answers(self, connection: Connection, head: Head) -> bool:
@@ -314,12 +361,6 @@ class ClusterService(LoggingConfigurable):
             made = Connection(head.owner, head.name, head.url, head.token, head.incarnation, jobs)
             known = self._connections.setdefault(head.incarnation, made)
         return known
-
-    def _total(self, connection: Connection) -> dict[str, float]:
-        total = self._totals.get(connection.incarnation)
-        if total is None:
-            total = self._totals[connection.incarnation] = connection.jobs.resources().total
-        return total
 
     @contextmanager
     def _exclusive(self, owner: str, name: str) -> Iterator[None]:
@@ -359,7 +400,7 @@ class ClusterService(LoggingConfigurable):
         if state in (ClusterState.RUNNING, ClusterState.UNREACHABLE) and head is not None:
             try:
                 self._connect(head).jobs.version(timeout=_PROBE_SECONDS)
-                found, message = ClusterState.RUNNING, "Running."
+                found, message = ClusterState.RUNNING, _RUNNING
             except JupyterExtError as error:
                 found, message = ClusterState.UNREACHABLE, error.message
         elif head is None and state is not ClusterState.STOPPED:
@@ -380,26 +421,50 @@ class ClusterService(LoggingConfigurable):
         if running >= self.max_clusters:
             raise Conflict(f"You have {running} clusters running, and may have {self.max_clusters}. Stop one first.")
 
+    def _say(self, row: Row, nodes: Iterable[Node]) -> str:
+        """Return what there is to say of a cluster that runs; who listens to its events is told when it is new."""
+        message = scale_up(nodes) or _RUNNING
+        if message != row["message"]:
+            self._move(
+                row["owner"],
+                row["name"],
+                ClusterState.RUNNING,
+                message,
+                only_from=ClusterState.RUNNING,
+                # Growing is no use of it.
+                used_at=row["used_at"],
+            )
+        return message
+
     def _value(self, row: Row) -> Cluster:
-        total, available = self.backend.capacity(), dict[str, float]()
-        connection = self.connection(row["owner"], row["name"]) if row["state"] == ClusterState.RUNNING else None
-        if connection is not None:
+        owner, name, message = row["owner"], row["name"], row["message"]
+        total, available, nodes = self.backend.capacity(), dict[str, float](), tuple[Node, ...]()
+        head = self.backend.find(owner, name) if row["state"] == ClusterState.RUNNING else None
+        if head is not None:
             try:
-                resources = connection.jobs.resources()
-                total, available = resources.total, resources.available
+                nodes = tuple(self.backend.nodes(head))
+                if nodes:
+                    total, available = sums(nodes)
+                    message = self._say(row, nodes)
+                else:
+                    resources = self._connect(head).jobs.resources()
+                    total, available = resources.total, resources.available
             except JupyterExtError as error:
-                self.log.info("Cluster %s of %s does not tell its resources: %s", row["name"], row["owner"], error)
+                self.log.info("Cluster %s of %s does not tell its resources: %s", name, owner, error)
         live = row["state"] in _LIVE
         return Cluster(
-            name=row["name"],
-            owner=row["owner"],
+            name=name,
+            owner=owner,
             backend=row["backend"],
             state=ClusterState(row["state"]),
             ray_version=row["ray_version"] if live else None,
             dashboard_url=row["dashboard_url"] if live else None,
             total=total,
             available=available,
-            message=row["message"],
+            nodes=nodes,
+            kinds=tuple(self.backend.kinds(owner, name)),
+            wanted=self._growth.wanted(owner, name),
+            message=message,
             started_at=row["started_at"] if live else None,
         )
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
 
 from jupyter_ext.values import Query, Value
 
@@ -71,6 +74,12 @@ class Cluster(Value):
     wanted: tuple[dict[str, float], ...] = ()
     message: str = ""
     started_at: datetime | None = None
+
+
+class ClusterSize(Value):
+    """How many workers of some kinds a cluster may have at most. Kinds that are not named stay as they are."""
+
+    limits: dict[str, Annotated[int, Field(ge=0)]] = Field(min_length=1)
 
 
 class ClusterQuery(Query):

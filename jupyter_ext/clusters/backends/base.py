@@ -75,6 +75,10 @@ class ClusterBackend(LoggingConfigurable):
     def capacity(self) -> dict[str, float]:
         """Return the resources that a cluster can grow to, by Ray's names, without starting one."""
 
+    def head_resources(self) -> dict[str, float]:
+        """Return what of `capacity` the head itself has: all of it, where clusters never grow."""
+        return self.capacity()
+
     def kinds(self, owner: str, name: str) -> list[WorkerKind]:
         """Return the kinds of workers a cluster may grow by, with its own limits; none where it never grows."""
         return []

@@ -1,10 +1,15 @@
-"""Heads on this machine: one a cluster, each under a keeper of its own, with ports, files and a token of its own."""
+"""Clusters on this machine: a head each, under a keeper of its own, with ports, files and a token of its own.
+
+A head has all the machine's resources, unless kinds of workers are declared (`LocalBackend.worker_kinds`): then the
+cluster grows and shrinks with what is asked for, by real nodes on this machine (see ``local_scaling``).
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -13,16 +18,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-from traitlets import Dict, Float, Int, List, Unicode, default
+from pydantic import ValidationError
+from traitlets import Dict, Float, Int, List, TraitError, Unicode, default, validate
 
 from jupyter_ext.clusters import keeper
+from jupyter_ext.clusters.backends import local_scaling
 from jupyter_ext.clusters.backends.base import ClusterBackend, Head
-from jupyter_ext.clusters.backends.machine import count_cpus, count_gpus, memory_bytes
-from jupyter_ext.errors import Unavailable
+from jupyter_ext.clusters.backends.local_scaling import HEAD, Scaling
+from jupyter_ext.clusters.backends.machine import count_cpus, count_gpus, gpus, memory_bytes
+from jupyter_ext.clusters.packing import total as total_of
+from jupyter_ext.clusters.ray_jobs import RayJobs
+from jupyter_ext.clusters.values import Node, NodeState, WorkerKind
+from jupyter_ext.errors import Invalid, Unavailable
 from jupyter_ext.values import new_id
 
 _HEAD = "head.json"
@@ -51,9 +62,20 @@ _RAY_ENVIRONMENT = {
     # Jobs bring a runtime environment, for which workers started ahead are of no use.
     "RAY_enable_worker_prestart": "0",
     "RAY_prestart_worker_first_driver": "0",
-    # The metrics endpoint asks for no token.
+    # Endpoints of metrics ask for no token: none is opened, because there is no such port.
     "RAY_enable_metrics_collection": "0",
+    "DASHBOARD_METRIC_PORT": "-1",
+    "AUTOSCALER_METRIC_PORT": "-1",
 }
+#: What a head that grows has besides.
+_SCALING_ENVIRONMENT = {
+    "RAY_CLOUD_INSTANCE_ID": HEAD,
+    "RAY_NODE_TYPE_NAME": HEAD,
+    "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+    # A dead worker is found out after 5 s instead of 15; one that only answers late has 10 s a try, as ever.
+    "RAY_health_check_period_ms": "1000",
+}
+_KIND = re.compile(r"[a-z0-9][a-z0-9_-]{0,30}")
 
 
 class LocalBackend(ClusterBackend):
@@ -73,7 +95,16 @@ class LocalBackend(ClusterBackend):
         config=True
     )
     object_store_memory = Int(
-        min=80 * 2**20, help="Shared memory of a head's object store in bytes. Default: 1/40 of the memory, 0.2-2 GB."
+        min=80 * 2**20, help="Shared memory of a node's object store in bytes. Default: 1/40 of the memory, 0.2-2 GB."
+    ).tag(config=True)
+    worker_kinds = Dict(
+        help="Kinds of workers a cluster may grow by on this machine, by name, such as {'gpu': {'resources': {'CPU': "
+        "1, 'GPU': 1}, 'max_nodes': 4, 'min_nodes': 0}}. A worker has what is named here and nothing else; the head "
+        "then has num_cpus, memory, and GPUs only if num_gpus says so. Without any, a cluster is a head that never "
+        "grows.",
+    ).tag(config=True)
+    worker_idle_timeout = Float(
+        60.0, min=0.0, help="Seconds after which a worker ends that nothing runs on and the queue does not want."
     ).tag(config=True)
     temp_dir = Unicode(
         help="Where Ray's session files and sockets go. Short: sockets' paths are limited. Default: the system's."
@@ -97,6 +128,13 @@ class LocalBackend(ClusterBackend):
     def _default_object_store_memory(self) -> int:
         return min(max(memory_bytes() // 40, 200 * 10**6), 2 * 10**9)
 
+    @validate("worker_kinds")
+    def _check_worker_kinds(self, proposal: Any) -> dict[str, Any]:
+        kinds: dict[str, Any] = proposal["value"]
+        for name, declared in kinds.items():
+            _worker_kind(name, declared)
+        return kinds
+
     def start(self, owner: str, name: str) -> Head:
         """Start a head under a keeper."""
         folder = self._folder(owner, name)
@@ -113,8 +151,12 @@ class LocalBackend(ClusterBackend):
             incarnation=new_id("head"),
         )
         scratch = self._make_scratch()
+        command = self._command(ports, scratch)
+        if self.worker_kinds:
+            config = local_scaling.begin(folder, self._scaling(ports["port"], scratch))
+            command.append(f"--autoscaling-config={config}")
         launch = {
-            "command": self._command(ports, scratch),
+            "command": command,
             "scratch": str(scratch),
             "orphan_timeout": self.orphan_timeout,
             "grace": self.stop_grace,
@@ -173,7 +215,47 @@ class LocalBackend(ClusterBackend):
         if keeper.lock_holder(folder) is not None:
             raise Unavailable(f"The keeper of the Ray cluster {name!r} does not end. See {folder / keeper.LOG}.")
         self._clear_remains(folder)
+        local_scaling.forget(folder)
         (folder / _HEAD).unlink(missing_ok=True)
+
+    def nodes(self, head: Head) -> list[Node]:
+        """Return the nodes that Ray knows, and the workers that it does not know yet."""
+        with closing(RayJobs(head.url, head.token)) as ray:
+            alive = {(HEAD if node.is_head else node.name): node for node in ray.nodes()}
+        found = [Node(id=HEAD, kind=HEAD, state=alive[HEAD].state, total=alive[HEAD].total, used=alive[HEAD].used)]
+        for worker in local_scaling.workers(self._folder(head.owner, head.name)):
+            node = alive.get(worker.id)
+            state = worker.state
+            if state is NodeState.RUNNING:
+                # One that is up is shown by Ray a moment later.
+                state = NodeState.STARTING if node is None else node.state
+            total, used = (node.total, node.used) if node is not None else ({}, {})
+            found.append(
+                Node(id=worker.id, kind=worker.kind, state=state, total=total, used=used, message=worker.message)
+            )
+        return found
+
+    def kinds(self, owner: str, name: str) -> list[WorkerKind]:
+        """Return the kinds with the limits of a cluster that lives, or else as declared."""
+        scaling = local_scaling.read(self._folder(owner, name)) if self.find(owner, name) else None
+        return self._declared() if scaling is None else scaling.current_kinds()
+
+    def resize(self, owner: str, name: str, limits: dict[str, int]) -> None:
+        """Set limits, up to those declared. Surplus workers end at once, idle ones first."""
+        folder = self._folder(owner, name)
+        scaling = local_scaling.read(folder) if self.find(owner, name) else None
+        if scaling is None:
+            super().resize(owner, name, limits)
+            return
+        declared = {kind.name: kind.max_nodes for kind in scaling.kinds}
+        for kind, limit in limits.items():
+            if limit > declared[kind]:
+                raise Invalid(f"There may be at most {declared[kind]} {kind} workers (c.LocalBackend.worker_kinds).")
+        local_scaling.change(folder, lambda old: old.model_copy(update={"limits": {**old.limits, **limits}}))
+
+    def want(self, head: Head, bundles: list[dict[str, float]]) -> None:
+        """Write down how many workers of each kind the bundles take; Ray's autoscaler reads it within a second."""
+        local_scaling.change(self._folder(head.owner, head.name), lambda old: old.wanting(bundles))
 
     def log_tail(self, owner: str, name: str) -> str:
         """Return the last lines of what `ray start` wrote."""
@@ -184,10 +266,13 @@ class LocalBackend(ClusterBackend):
         return "\n".join(line.rstrip() for line in lines if line.strip())[-2000:]
 
     def capacity(self) -> dict[str, float]:
+        """Return what `start` would give a head, and all workers that may be added to it."""
+        return total_of(self.head_resources(), self._declared())
+
+    def head_resources(self) -> dict[str, float]:
         """Return what `start` would give a head."""
-        gpus = count_gpus() if self.num_gpus is None else self.num_gpus
-        total = {"CPU": self.num_cpus, "GPU": gpus, "memory": self.memory}
-        return {name: float(amount) for name, amount in total.items() if amount}
+        amounts = {"CPU": self.num_cpus, "GPU": self._head_gpus(), "memory": self.memory}
+        return {name: float(amount) for name, amount in amounts.items() if amount}
 
     @property
     def _clusters(self) -> Path:
@@ -196,6 +281,39 @@ class LocalBackend(ClusterBackend):
     def _folder(self, owner: str, name: str) -> Path:
         # A digest, because owners and names may hold what paths may not.
         return self._clusters / hashlib.sha256(f"{owner}\0{name}".encode()).hexdigest()[:16]
+
+    def _head_gpus(self) -> int:
+        if self.num_gpus is not None:
+            return self.num_gpus
+        # Declared workers with GPUs get the machine's; otherwise they are the head's, and Ray would find them.
+        return 0 if any("GPU" in declared["resources"] for declared in self.worker_kinds.values()) else count_gpus()
+
+    def _worker_gpus(self) -> list[str]:
+        return gpus()[self._head_gpus() :]
+
+    def _declared(self) -> list[WorkerKind]:
+        """Return the kinds as declared, with no more workers than this machine has GPUs for, if it has any."""
+        kinds = [_worker_kind(name, declared) for name, declared in self.worker_kinds.items()]
+        if not gpus():
+            return kinds
+        there = len(self._worker_gpus())
+        most = {kind.name: int(there // kind.resources["GPU"]) for kind in kinds if kind.resources.get("GPU")}
+        return [
+            kind.model_copy(update={"max_nodes": limit, "min_nodes": min(kind.min_nodes, limit)})
+            for kind in kinds
+            for limit in [min(kind.max_nodes, most.get(kind.name, kind.max_nodes))]
+        ]
+
+    def _scaling(self, port: int, scratch: Path) -> Scaling:
+        return Scaling(
+            head=self.head_resources(),
+            kinds=tuple(self._declared()),
+            gcs_address=f"127.0.0.1:{port}",
+            sockets=str(scratch / "w"),
+            idle_timeout=self.worker_idle_timeout,
+            object_store_memory=self.object_store_memory,
+            gpus=tuple(self._worker_gpus()),
+        )
 
     def _clear_remains(self, folder: Path) -> None:
         """Remove the session files of a keeper that was killed before it could."""
@@ -231,10 +349,12 @@ class LocalBackend(ClusterBackend):
             "memory": self.memory,
             "object-store-memory": self.object_store_memory,
         }
-        if self.num_gpus is not None:
-            settings["num-gpus"] = self.num_gpus
+        if self.num_gpus is not None or self.worker_kinds:
+            settings["num-gpus"] = self._head_gpus()
         return [
-            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--no-monitor"),
+            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
+            # The process in which the autoscaler runs.
+            *([] if self.worker_kinds else ["--no-monitor"]),
             *(f"--{option}={value}" for option, value in settings.items()),
             *self.options,
         ]
@@ -246,12 +366,38 @@ class LocalBackend(ClusterBackend):
         return {
             **inherited,
             **_RAY_ENVIRONMENT,
+            **(_SCALING_ENVIRONMENT if self.worker_kinds else {}),
             "PATH": os.pathsep.join(programs),
             "RAY_AUTH_TOKEN": head.token,
             "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(self.stop_grace / 2),
-            "DASHBOARD_METRIC_PORT": str(free_ports(1)[0]),
             **self.environment,
         }
+
+
+def _worker_kind(name: str, declared: Any) -> WorkerKind:
+    """Read one of `LocalBackend.worker_kinds`.
+
+    Examples
+    --------
+    >>> _worker_kind("gpu", {"resources": {"CPU": 1.5}})
+    Traceback (most recent call last):
+    traitlets.traitlets.TraitError: worker_kinds['gpu']: CPU is 1.5; a node has whole numbers of a resource.
+    """
+    here = f"worker_kinds[{name!r}]"
+    if not isinstance(name, str) or not _KIND.fullmatch(name) or name == HEAD:
+        raise TraitError(f"{here}: a kind's name has small letters, digits, _ and -, and is not {HEAD!r}.")
+    try:
+        kind = WorkerKind.model_validate({"name": name, **declared})
+    except (TypeError, ValidationError) as error:
+        raise TraitError(f"{here}: {error}") from error
+    if not kind.resources:
+        raise TraitError(f"{here}: say which resources such a node has.")
+    for resource, amount in kind.resources.items():
+        if amount <= 0 or amount != int(amount):
+            raise TraitError(f"{here}: {resource} is {amount:g}; a node has whole numbers of a resource.")
+    if not 0 <= kind.min_nodes <= kind.max_nodes:
+        raise TraitError(f"{here}: there are {kind.min_nodes} to {kind.max_nodes} nodes.")
+    return kind
 
 
 def free_ports(count: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -38,14 +39,19 @@ def memory_bytes(cgroup: Path = _CGROUP) -> int:
     return min(total, int(limit)) if limit.isdecimal() else total
 
 
-def count_gpus(devices: Path = Path("/dev")) -> int:
-    """Return the number of NVIDIA GPUs that this process may use: ``CUDA_VISIBLE_DEVICES``, else the device files."""
+def gpus(devices: Path = Path("/dev")) -> list[str]:
+    """Return the NVIDIA GPUs that this process may use, by their names in ``CUDA_VISIBLE_DEVICES`` or by number."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
-        return len(list(devices.glob("nvidia[0-9]*")))
+        return [str(number) for number in range(len(list(devices.glob("nvidia[0-9]*"))))]
     named = [item.strip() for item in visible.split(",")]
     # As CUDA reads it: an empty or negative entry hides it and all that follow.
-    return next((index for index, item in enumerate(named) if not item or item.startswith("-")), len(named))
+    return list(itertools.takewhile(lambda item: item and not item.startswith("-"), named))
+
+
+def count_gpus(devices: Path = Path("/dev")) -> int:
+    """Return the number of NVIDIA GPUs that this process may use."""
+    return len(gpus(devices))
 
 
 def _read(path: Path) -> str:
