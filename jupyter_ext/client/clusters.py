@@ -1,14 +1,15 @@
-"""Clusters from Python: see, start and stop your Ray clusters. Jobs start what they need by themselves."""
+"""Clusters from Python: see, start, resize and stop your Ray clusters. Jobs start what they need by themselves."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, overload
 
 from jupyter_ext.client._transport import segment
-from jupyter_ext.clusters.values import Cluster, ClusterState
+from jupyter_ext.clusters.values import Cluster, ClusterSize, ClusterState, Node
 from jupyter_ext.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _COLOURS = {
     ClusterState.STOPPED: "#757575",
 }
 _HEADS = ("cluster", "state", "in use", "Ray", "where", "message")
+_NODE_HEADS = ("node", "kind", "state", "in use", "message")
 
 
 class ClusterTable(Sequence[Cluster]):
@@ -50,18 +52,21 @@ class ClusterTable(Sequence[Cluster]):
     def __repr__(self) -> str:
         if not self._clusters:
             return "No clusters. The first job starts one."
-        rows = [_HEADS, *map(_cells, self._clusters)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+        all_in_all = _columns([_HEADS, *map(_cells, self._clusters)])
+        growing = (
+            f"{cluster.name}: {_growth(cluster)}\n{_columns([_NODE_HEADS, *_node_rows(cluster)])}"
+            for cluster in filter(_grows, self._clusters)
         )
+        return "\n\n".join([all_in_all, *growing])
 
     def _repr_html_(self) -> str:
         if not self._clusters:
             return "<p>No clusters. The first job starts one.</p>"
-        heads = "".join(f"<th style='text-align:left'>{head}</th>" for head in _HEADS)
-        rows = "".join(_html_row(cluster) for cluster in self._clusters)
-        return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+        parts = [_html_table(_HEADS, map(_html_row, self._clusters))]
+        for cluster in filter(_grows, self._clusters):
+            rows = (_html_cells(map(escape, row)) for row in _node_rows(cluster))
+            parts.append(f"<p>{escape(cluster.name)}: {escape(_growth(cluster))}</p>{_html_table(_NODE_HEADS, rows)}")
+        return "".join(parts)
 
 
 class Clusters:
@@ -118,6 +123,27 @@ class Clusters:
             raise Unavailable(cluster.message, cluster=name)
         return cluster
 
+    def resize(self, name: str = DEFAULT, /, **limits: int) -> Cluster:
+        """Set how many workers of some kinds a running cluster may have at most, until it is stopped.
+
+        Workers there are too many of end at once, idle ones first; the jobs on the others go on from their last
+        checkpoint.
+
+        Parameters
+        ----------
+        limits
+            By kind, such as ``gpu=2``. Kinds that are not named stay as they are.
+
+        Raises
+        ------
+        Invalid
+            The cluster has no such kind of worker, or may not have so many of it.
+        Conflict
+            The cluster does not run.
+        """
+        body = ClusterSize(limits=limits)
+        return Cluster.model_validate(self._transport.put(f"clusters/{segment(name)}/size", body))
+
     def stop(self, name: str = DEFAULT) -> Cluster:
         """Stop a cluster and everything that runs in it; return when nothing of it is left."""
         return Cluster.model_validate(self._transport.post(f"clusters/{segment(name)}/stop"))
@@ -134,14 +160,62 @@ def _cells(cluster: Cluster) -> tuple[str, ...]:
     )
 
 
+def _columns(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
 def _html_row(cluster: Cluster) -> str:
     name, state, use, version, where, message = map(escape, _cells(cluster))
     badge = (
         f"<span style='background:{_COLOURS[cluster.state]};color:#fff;border-radius:8px;padding:1px 8px;"
         f"font-size:85%'>{state}</span>"
     )
-    cells = "".join(f"<td style='text-align:left'>{cell}</td>" for cell in (name, badge, use, version, where, message))
-    return f"<tr>{cells}</tr>"
+    return _html_cells((name, badge, use, version, where, message))
+
+
+def _html_cells(cells: Iterable[str]) -> str:
+    return "<tr>" + "".join(f"<td style='text-align:left'>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _html_table(heads: Sequence[str], rows: Iterable[str]) -> str:
+    head = "".join(f"<th style='text-align:left'>{head}</th>" for head in heads)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _grows(cluster: Cluster) -> bool:
+    return bool(cluster.kinds) or len(cluster.nodes) > 1
+
+
+def _growth(cluster: Cluster) -> str:
+    """Say what a cluster may grow by, and what the queue wants.
+
+    Examples
+    --------
+    >>> from jupyter_ext.clusters.values import WorkerKind
+    >>> gpu = WorkerKind(name="gpu", resources={"CPU": 1, "GPU": 1}, max_nodes=4)
+    >>> _growth(Cluster(name="default", owner="ada", backend="local", state=ClusterState.STOPPED, kinds=(gpu,),
+    ...                 wanted=({"GPU": 1.0}, {"GPU": 1.0}, {"CPU": 2.0})))
+    'up to 4 gpu workers of 1 CPU, 1 GPU; the queue wants 2 × 1 GPU, 1 × 2 CPUs'
+    """
+    kinds = [
+        f"{kind.max_nodes} {kind.name} worker{'' if kind.max_nodes == 1 else 's'} of {_shares(kind.resources, {})}"
+        for kind in cluster.kinds
+    ]
+    wanted = Counter(_shares(bundle, {}) for bundle in cluster.wanted)
+    queue = ", ".join(f"{count} × {bundle}" for bundle, count in wanted.items()) or "nothing"
+    return f"{'up to ' + ' and '.join(kinds) if kinds else 'it stays as it is'}; the queue wants {queue}"
+
+
+def _node_rows(cluster: Cluster) -> list[tuple[str, ...]]:
+    return [(node.id, node.kind, node.state.value, _node_use(node, cluster), node.message) for node in cluster.nodes]
+
+
+def _node_use(node: Node, cluster: Cluster) -> str:
+    coming = next((kind.resources for kind in cluster.kinds if kind.name == node.kind), {})
+    return _shares(node.total or coming, node.used)
 
 
 def _use(cluster: Cluster) -> str:
@@ -154,12 +228,15 @@ def _use(cluster: Cluster) -> str:
     >>> _use(cluster)
     '1 of 4 CPUs, 0 of 1 GPU, 2.0 GB memory'
     """
+    return _shares(cluster.total, {name: cluster.total[name] - free for name, free in cluster.available.items()})
+
+
+def _shares(total: Mapping[str, float], used: Mapping[str, float]) -> str:
     shown = []
-    for name, total in sorted(cluster.total.items()):
+    for name, amount in sorted(total.items()):
         if name == "memory":
-            shown.append(f"{total / 1e9:.1f} GB memory")
+            shown.append(f"{amount / 1e9:.1f} GB memory")
         elif name != "object_store_memory":
-            unit = name if total == 1 or name not in ("CPU", "GPU") else f"{name}s"
-            used = f"{total - cluster.available[name]:g} of " if name in cluster.available else ""
-            shown.append(f"{used}{total:g} {unit}")
+            unit = name if amount == 1 or name not in ("CPU", "GPU") else f"{name}s"
+            shown.append((f"{used[name]:g} of " if name in used else "") + f"{amount:g} {unit}")
     return ", ".join(shown)

@@ -14,7 +14,11 @@ from support.quick_head import QuickBackend
 
 @pytest.fixture
 def jp_server_config(jp_server_config: dict[str, Any]) -> dict[str, Any]:
-    return jp_server_config | {"ClusterService": {"backend_class": QuickBackend}}
+    kinds = {"cpu": {"resources": {"CPU": 2}, "max_nodes": 2}}
+    return jp_server_config | {
+        "ClusterService": {"backend_class": QuickBackend},
+        "QuickBackend": {"worker_kinds": kinds},
+    }
 
 
 async def test_a_cluster_starts_and_stops(api: Any) -> None:
@@ -30,6 +34,12 @@ async def test_a_cluster_starts_and_stops(api: Any) -> None:
         await asyncio.sleep(0.1)
     assert (cluster["state"], cluster["ray_version"], cluster["available"]) == ("running", "2.60.0", {"CPU": 2.0})
     assert "token" not in cluster
+    assert [(node["id"], node["kind"], node["state"]) for node in cluster["nodes"]] == [("head", "head", "running")]
+    status, cluster = await api("PUT", "/clusters/default/size", json={"limits": {"cpu": 1}})
+    assert (status, cluster["kinds"]) == (
+        200,
+        [{"name": "cpu", "resources": {"CPU": 2.0}, "min_nodes": 0, "max_nodes": 1}],
+    )
     status, listed = await api("GET", "/clusters", params={"state": "running"})
     assert (status, [item["name"] for item in listed["items"]]) == (200, ["default"])
     status, cluster = await api("POST", "/clusters/default/stop")
@@ -58,6 +68,18 @@ async def test_the_environment_of_a_local_cluster_is_the_servers(api: Any, monke
 async def test_wrong_requests_are_told(api: Any, method: str, path: str, status: int, reason: str) -> None:
     answered, payload = await api(method, path)
     assert (answered, payload["reason"]) == (status, reason)
+
+
+@pytest.mark.parametrize("body", [{}, {"limits": {}}, {"limits": {"cpu": -1}}, {"limits": {"cpu": 1.5}}, {"cpu": 1}])
+async def test_a_wrong_size_is_told(api: Any, body: dict[str, Any]) -> None:
+    status, payload = await api("PUT", "/clusters/default/size", json=body)
+    assert (status, payload["reason"]) == (400, "invalid")
+
+
+async def test_a_cluster_that_does_not_run_has_no_size(api: Any) -> None:
+    status, payload = await api("PUT", "/clusters/default/size", json={"limits": {"cpu": 1}})
+    assert (status, payload["reason"]) == (409, "conflict")
+    assert "%cluster start" in payload["message"]
 
 
 async def test_a_wrong_state_is_told(api: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_ext.clusters.environment import Environment
-from jupyter_ext.clusters.values import Cluster, ClusterQuery
+from jupyter_ext.clusters.values import Cluster, ClusterQuery, ClusterSize
 from jupyter_ext.server.routing import Call, route
 from jupyter_ext.values import Page
 
@@ -30,6 +30,12 @@ def start_cluster(call: Call, name: str) -> Cluster:
 def stop_cluster(call: Call, name: str) -> Cluster:
     """Stop a cluster and everything that runs in it. The answer comes when nothing of it is left."""
     return call.workspace.clusters.stop(call.user, name)
+
+
+@route("PUT", "/clusters/{name}/size", resource="clusters")
+def resize_cluster(call: Call, name: str, body: ClusterSize) -> Cluster:
+    """Set how many workers of some kinds a running cluster may have at most. It holds until the cluster is stopped."""
+    return call.workspace.clusters.resize(call.user, name, body)
 
 
 @route("GET", "/clusters/{name}/environment", resource="clusters", tracks_activity=False)
