@@ -51,10 +51,17 @@ class Capture:
 
     def _pump(self) -> None:
         while data := os.read(self._reading, _READ_BYTES):
-            os.write(self._saved[0], data)
+            write_all(self._saved[0], data)
             self._sink(data)
 
 
 def line_buffered(descriptor: int) -> TextIO:
     """Return a stream of text to a file descriptor, which it does not close. Each line is written when it ends."""
     return open(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of ``data``: a pipe may take less at a time."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]

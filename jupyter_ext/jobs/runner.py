@@ -1,7 +1,8 @@
 """What runs in a Ray job's driver: ``python -m jupyter_ext.jobs.runner``.
 
-It reads the task from the object store, runs the source as ``__main__``, hands log, progress and results back through
-the object store, and writes the outcome last. It never opens a connection to the database.
+It reads the task from the object store, runs the source (Python here, as ``__main__``; commands and notebooks in
+processes of their own), hands log, progress and results back through the object store, and writes the outcome last. It
+never opens a connection to the database.
 """
 
 from __future__ import annotations
@@ -80,15 +81,7 @@ def main() -> int:
 def run(context: Context, task: Task) -> tuple[Outcome, bytes | None]:
     """Run a task's source and pickle what it is to give back. Never raises what the user's code raises."""
     try:
-        module = ModuleType("__main__")
-        sys.modules["__main__"] = module
-        sys.argv = [task.name]
-        vars(module).update(read_inputs(context, task), **task.parameters)
-        with _told(task):
-            _execute(task, module)
-        if notice.seen:
-            raise Terminated("The job's code ended because it was told to stop.")
-        result = pickle_result(task, vars(module))
+        result = _run_kind(context, task)
     except Failure as failure:
         print(failure.trace or f"[job] {failure}", file=sys.stderr)
         outcome = Outcome(
@@ -103,6 +96,28 @@ def run(context: Context, task: Task) -> tuple[Outcome, bytes | None]:
         notice.ignore()
     digest = hashlib.sha256(result).hexdigest() if result is not None else None
     return Outcome(at=now(), succeeded=True, message="Done.", result_digest=digest), result
+
+
+def _run_kind(context: Context, task: Task) -> bytes | None:
+    # Imported when needed: a job starts the sooner the less it imports.
+    if task.kind == "shell":
+        from jupyter_ext.jobs.run_shell import run_shell
+
+        run_shell(context, task)
+        return None
+    return _run_python(context, task)
+
+
+def _run_python(context: Context, task: Task) -> bytes | None:
+    module = ModuleType("__main__")
+    sys.modules["__main__"] = module
+    sys.argv = [task.name]
+    vars(module).update(read_inputs(context, task), **task.parameters)
+    with _told(task):
+        _execute(task, module)
+    if notice.seen:
+        raise Terminated("The job's code ended because it was told to stop.")
+    return pickle_result(task, vars(module))
 
 
 def _execute(task: Task, module: ModuleType) -> None:
