@@ -272,3 +272,32 @@ def test_the_database_goes_away_for_a_while(tmp_path: Path) -> None:
         away.clear()
         supervisor.stop()
         house.close()
+
+
+def test_the_object_store_goes_away_for_a_while(tmp_path: Path) -> None:
+    """The folder of objects is not there for two seconds, as a share that is mounted again; for everybody."""
+    house = House(tmp_path / "house")
+    supervisor = Supervisor(JobService(house.store, clusters=house.clusters), poll_s=0.1, tick_s=0.05)  # type: ignore[arg-type]
+    objects = tmp_path / "house" / "objects"
+    source = TRAIN.replace("time.sleep(60)", "pass").replace("progress(step, 4)", "progress(step, 4); time.sleep(0.5)")
+    job_id = house.jobs.submit(JobSpec(name="test", source=source, fetch=("result",)), owner=OWNER).id
+    supervisor.start()
+    try:
+        deadline = time.monotonic() + 90
+        gone = 0.0
+        while not (job := house.jobs.get(job_id, owner=OWNER)).state.final:
+            assert time.monotonic() < deadline, job.message
+            if not gone and job.progress is not None:
+                objects.rename(objects.with_name("away"))
+                objects.write_text("")  # what is no folder can't be written to
+                time.sleep(2)
+                objects.unlink()
+                objects.with_name("away").rename(objects)
+                gone = time.monotonic()
+            time.sleep(0.05)
+        assert gone
+        assert job.state is JobState.SUCCEEDED, job.message
+        check_history(job, house.jobs.events(job_id, Query(limit=500), owner=OWNER).items[::-1])
+    finally:
+        supervisor.stop()
+        house.close()
