@@ -126,8 +126,7 @@ class Clusters:
     def resize(self, name: str = DEFAULT, /, **limits: int) -> Cluster:
         """Set how many workers of some kinds a running cluster may have at most, until it is stopped.
 
-        Workers there are too many of end at once, idle ones first; the jobs on the others go on from their last
-        checkpoint.
+        Workers there are too many of go, idle ones first; jobs that lose theirs go on from their last checkpoint.
 
         Parameters
         ----------

@@ -143,7 +143,7 @@ class ClusterService(LoggingConfigurable):
         return self.get(owner, name)
 
     def resize(self, owner: str, name: str, size: ClusterSize) -> Cluster:
-        """Set how many workers of some kinds a cluster may have, until it is stopped. Surplus ones end at once.
+        """Set how many workers of some kinds a cluster may have, until it is stopped. Surplus ones go.
 
         Raises
         ------

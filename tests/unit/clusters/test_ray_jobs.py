@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from jupyter_ext.clusters.ray_jobs import RayJob, RayJobs
+from jupyter_ext.clusters.values import NodeState
 from jupyter_ext.errors import Forbidden, Invalid, JupyterExtError, Unavailable
 
 # As ray 2.60 answers, shortened.
@@ -152,3 +153,18 @@ def test_resources_are_summed_over_nodes_that_live(ray: Ray, monkeypatch: pytest
     resources = ray(200, {"data": both}).resources()
     assert resources.total == {"CPU": 6.0, "GPU": 1.0, "memory": 1e9}
     assert resources.available == {"CPU": 4.5, "GPU": 0.0}
+
+
+def test_nodes_tell_what_is_used_of_them(ray: Ray) -> None:
+    total = {"CPU": 2.0, "memory": 1e9, "node:127.0.0.1": 1.0}
+    nodes = [
+        {"node_id": "a", "is_head_node": True, "node_name": "h", "state": "ALIVE", "resources_total": total},
+        {"node_id": "b", "is_head_node": False, "node_name": "w", "state": "ALIVE", "resources_total": {"CPU": 1.0}},
+        {"node_id": "c", "is_head_node": False, "node_name": "x", "state": "DEAD", "resources_total": {"CPU": 8.0}},
+    ]
+    # What was just added is not reported yet.
+    both = {"result": {"result": nodes}, "nodeLogicalResources": {"a": "0.5/2.0 CPU\n0B/0.93GiB memory"}}
+    head, worker = ray(200, {"data": both}).nodes()
+    assert (head.name, head.is_head, head.state) == ("h", True, NodeState.RUNNING)
+    assert (head.total, head.used) == ({"CPU": 2.0, "memory": 1e9}, {"CPU": 0.5})
+    assert (worker.name, worker.is_head, worker.state, worker.used) == ("w", False, NodeState.IDLE, {})
