@@ -33,6 +33,8 @@ _START_AGAIN_S = 10.0
 _SWEEP = 20
 #: Seconds between looks at the schedules, and between counts of what users held lately.
 _CLOCK_S, _COUNT_S = 1.0, 10.0
+#: Seconds between rounds while a job starts or has only just begun: a short one should not wait for its end to be seen.
+_HASTE_S, _YOUNG_S = 0.1, 5.0
 #: The quota of users who have none of their own.
 _ANYBODY = "*"
 
@@ -96,6 +98,7 @@ class Supervisor(LoggingConfigurable):
         self._held: set[str] = set()
         self._swept_at = self._clock_at = self._counted_at = -float("inf")
         self._recent: dict[str, Demand] = {}
+        self._hasty = False
         self._wanted: dict[str, list[dict[str, float]]] = {}
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -128,6 +131,13 @@ class Supervisor(LoggingConfigurable):
         """Take one round; return how many live jobs are in our care. Steps go on in the background, see `drain`."""
         rows = self._live()
         mine = self._take(rows)
+        young = now() - timedelta(seconds=_YOUNG_S)
+        self._hasty = any(
+            row["state"] == JobState.STARTING
+            or (row["state"] == JobState.RUNNING and row["started_at"] is not None and row["started_at"] > young)
+            for row in rows
+            if row["id"] in mine
+        )
         ready = [
             row["id"]
             for row in rows
@@ -162,12 +172,13 @@ class Supervisor(LoggingConfigurable):
                 # The thread outlives any single round: jobs of all users depend on it.
                 self.log.exception("A round of the jobs' supervisor failed; the next one follows")
                 live = 1
-            self._service.changed.wait(self.tick_s if live else self.idle_s)
+            pause = self.tick_s if live else self.idle_s
+            self._service.changed.wait(min(pause, _HASTE_S) if self._hasty else pause)
 
     def _live(self) -> list[Row]:
         job, lease = tables.job, tables.lease
         columns = (job.c.id, job.c.owner, job.c.name, job.c.kind, job.c.state, job.c.version, job.c.attempt)
-        more = (job.c.resources, job.c.priority, job.c.after, job.c.not_before, job.c.message)
+        more = (job.c.resources, job.c.priority, job.c.after, job.c.not_before, job.c.message, job.c.started_at)
         statement = (
             sa.select(*columns, *more, lease.c.holder, lease.c.expires_at)
             .outerjoin(lease, lease.c.job_id == job.c.id)
