@@ -140,6 +140,9 @@ class ClusterService(LoggingConfigurable):
             self._move(owner, name, ClusterState.STOPPING, "Stopping.")
             self.backend.stop(owner, name)
             self._move(owner, name, ClusterState.STOPPED, message)
+        elif row is not None:
+            # One that was killed may have left files.
+            self.backend.stop(owner, name)
         return self.get(owner, name)
 
     def resize(self, owner: str, name: str, size: ClusterSize) -> Cluster:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -226,12 +227,15 @@ def test_users_of_one_machine_have_nothing_to_do_with_each_other(
         private = [path for path in folder.iterdir() if path.name != keeper.LEASE]
         assert {path.stat().st_mode & 0o777 for path in private} == {0o600}
     # What one stops or kills is one's own, and nothing of it is left.
+    scratch = Path(json.loads((folder / keeper.LAUNCH).read_text())["scratch"])
+    assert scratch.stat().st_mode & 0o777 == 0o700
     holder = keeper.lock_holder(folder)
     assert holder in {process.pid for process in bobs_processes}
     os.kill(holder, signal.SIGKILL)
     print(f"\na killed keeper's cluster is gone after {wait_until(lambda: processes_of(bobs) == []):.1f} s")
     assert other.get("bob").state is ClusterState.STOPPED
     assert other.stop("bob").state is ClusterState.STOPPED
+    assert not scratch.exists()
     assert connection.jobs.version()
     assert count_up(service) == 1
 
