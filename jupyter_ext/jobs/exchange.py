@@ -27,11 +27,13 @@ def read_inputs(context: Context, task: Task) -> dict[str, Any]:
     Failure
         When they can't be unpickled here.
     """
-    if task.inputs is None:
-        return {}
+    return {} if task.inputs is None else unpickle_inputs(context.objects.get(task.inputs), task)
+
+
+def unpickle_inputs(data: bytes, task: Task) -> dict[str, Any]:
+    """Return the variables of a pickle; see `read_inputs`."""
     import cloudpickle
 
-    data = context.objects.get(task.inputs)
     try:
         return dict(cloudpickle.loads(data))
     except Exception as error:  # unpickling runs the objects' own code, which may raise anything

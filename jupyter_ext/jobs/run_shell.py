@@ -16,7 +16,7 @@ from jupyter_ext.jobs.capture import write_all
 from jupyter_ext.jobs.exchange import Failure
 from jupyter_ext.jobs.processes import Group
 from jupyter_ext.jobs.protocol import Context, Task
-from jupyter_ext.jobs.stop import Terminated, notice
+from jupyter_ext.jobs.stop import Terminated, grace_for_children, notice
 
 _READ_BYTES = 64 * 1024
 _TAIL_BYTES = 4096
@@ -73,7 +73,7 @@ def _environment(context: Context, task: Task) -> dict[str, str]:
     environment["PATH"] = os.pathsep.join([here, *(folder for folder in folders if folder != here)])
     for name, value in task.parameters.items():
         environment[name] = value if isinstance(value, str) else json.dumps(value)
-    return environment | context.environ()
+    return environment | context.environ() | grace_for_children()
 
 
 def _hand_on(process: subprocess.Popen[bytes], output: IO[bytes], group: Group) -> bytes:

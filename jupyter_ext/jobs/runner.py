@@ -105,6 +105,10 @@ def _run_kind(context: Context, task: Task) -> bytes | None:
 
         run_shell(context, task)
         return None
+    if task.kind == "notebook":
+        from jupyter_ext.jobs.run_notebook import run_notebook
+
+        return run_notebook(context, task)
     return _run_python(context, task)
 
 

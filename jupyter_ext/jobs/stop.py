@@ -204,6 +204,17 @@ class Notice:
 notice = Notice()
 
 
+def grace_for_children() -> dict[str, str]:
+    """Return what tells a process that we start, and will tell to stop, how long that takes: what we have ourselves.
+
+    Examples
+    --------
+    >>> grace_for_children()
+    {'RAY_JOB_STOP_WAIT_TIME_S': '2.1'}
+    """
+    return {GRACE_VARIABLE: f"{_time():g}"}
+
+
 def _time() -> float:
     """Return how many seconds of the grace the user's code has."""
     try:

@@ -13,7 +13,7 @@ from jupyter_ext.jobs.values import JobState
 
 RUNNER_SIDE = [
     *("runner", "reporter", "capture", "protocol", "report", "checkpoint", "logs", "states", "values"),
-    *("exchange", "patience", "stop", "processes", "run_shell"),
+    *("exchange", "patience", "stop", "processes", "run_shell", "run_notebook"),
 ]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
