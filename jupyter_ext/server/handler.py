@@ -15,7 +15,7 @@ from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import ensure_async
 from tornado import web
 
-from jupyter_ext.errors import Forbidden, JupyterExtError, MethodNotAllowed
+from jupyter_ext.errors import Forbidden, JupyterExtError, MethodNotAllowed, Unavailable
 from jupyter_ext.server import API_PREFIX
 
 if TYPE_CHECKING:
@@ -81,9 +81,13 @@ class RouteHandler(APIHandler):
         workspace = api.workspace
         call = Call(workspace, workspace.user_of(self.current_user), chosen.method)
         arguments, body = self.request.query_arguments, self.request.body
-        status, media_type, headers, payload = await asyncio.get_running_loop().run_in_executor(
-            workspace.executor, lambda: run(chosen, call, parameters, arguments, body)
-        )
+        try:
+            running = asyncio.get_running_loop().run_in_executor(
+                workspace.executor, lambda: run(chosen, call, parameters, arguments, body)
+            )
+        except RuntimeError as error:
+            raise Unavailable("The server is stopping.") from error
+        status, media_type, headers, payload = await running
         self.set_status(status)
         for name, value in headers.items():
             self.set_header(name, value)
