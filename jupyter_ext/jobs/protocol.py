@@ -6,9 +6,11 @@ Every attempt has its own folder, so a late write of a former attempt never touc
     jobs/<id>/attempts/00001/task.json           Task: what to run
     jobs/<id>/attempts/00001/status.json         Status: heartbeat, progress, size of the log
     jobs/<id>/attempts/00001/result.pkl          cloudpickle of {name: value}
+    jobs/<id>/attempts/00001/notebook.ipynb      of a notebook, as executed until now
     jobs/<id>/attempts/00001/outcome.json        Outcome: written last; without it there is no success
     jobs/<id>/logs/00001-00000000.log            the log of attempt 1 in chunks of equal size
     jobs/<id>/checkpoints/step-00000012.attempt-00001.pkl
+    jobs/<id>/train/<name>/                      what Ray Train keeps of a run
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import JsonValue
 
-from jupyter_ext.jobs.values import Progress
+from jupyter_ext.jobs.values import Progress, Resources
 from jupyter_ext.values import Value
 
 if TYPE_CHECKING:
@@ -68,6 +70,11 @@ def checkpoints_path(job_id: str) -> str:
     return f"jobs/{job_id}/checkpoints"
 
 
+def train_path(job_id: str) -> str:
+    """Return the folder of a job's runs of Ray Train."""
+    return f"jobs/{job_id}/train"
+
+
 class Task(Value):
     """What an attempt is to run. ``inputs`` is an object path; ``python`` the version the inputs were pickled by."""
 
@@ -80,6 +87,7 @@ class Task(Value):
     inputs: str | None
     fetch: tuple[str, ...]
     python: str | None
+    resources: Resources = Resources()
 
 
 class Status(Value):

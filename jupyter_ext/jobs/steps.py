@@ -470,6 +470,7 @@ class Steps:
             inputs=self._store.blobs.path(row["inputs"]) if row["inputs"] else None,
             fetch=tuple(row["fetch"]),
             python=row["environment"].get("python"),
+            resources=Resources(**row["resources"]),
         )
         objects.put(attempt_path(row["id"], number, "task.json"), task.model_dump_json().encode())
         objects.put(fence_path(row["id"]), str(number).encode())
