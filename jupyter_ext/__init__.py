@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from jupyter_ext.client import Client
+    from jupyter_ext.jobs.commands import Command
 
-__all__ = ["__version__", "connect"]
+__all__ = ["__version__", "connect", "shell"]
 
 
 def connect(url: str | None = None, token: str | None = None) -> Client:
@@ -39,6 +40,21 @@ def connect(url: str | None = None, token: str | None = None) -> Client:
     from jupyter_ext.client import connect
 
     return connect(url, token)
+
+
+def shell(command: str) -> Command:
+    """Return a shell command to submit as a job: ``workspace.jobs.submit(shell("make data"))``.
+
+    It may have many lines, and finds the job's parameters as environment variables.
+
+    Examples
+    --------
+    >>> shell("python train.py --lr $lr")
+    Command(text='python train.py --lr $lr')
+    """
+    from jupyter_ext.jobs.commands import Command
+
+    return Command(command)
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:

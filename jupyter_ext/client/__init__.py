@@ -15,9 +15,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from jupyter_ext.client._transport import Transport
-from jupyter_ext.errors import Unavailable
+from jupyter_ext.errors import JupyterExtError, Unavailable
 
 if TYPE_CHECKING:
+    from jupyter_ext.client._outbox import Outbox
     from jupyter_ext.client.clusters import Clusters
     from jupyter_ext.client.datasets import Datasets
     from jupyter_ext.client.jobs import Jobs
@@ -39,6 +40,21 @@ class Client:
 
     def __init__(self, url: str, token: str) -> None:
         self.transport = Transport(url, token)
+        self.transport.on_answer = self._send_kept
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        """Submissions that the server could not take; `Jobs.flush` sends them."""
+        from jupyter_ext.client._outbox import Outbox
+
+        return Outbox(self.transport)
+
+    def _send_kept(self) -> None:
+        try:
+            self.outbox.flush(wait=False)
+        except (JupyterExtError, OSError):
+            # Whoever called meant something else; the next call tries again.
+            return
 
     @cached_property
     def datasets(self) -> Datasets:
@@ -96,7 +112,7 @@ def connect(url: str | None = None, token: str | None = None) -> Client:
         )
     client = Client(url, token if token is not None else os.environ.get("JUPYTER_EXT_TOKEN", ""))
     try:
-        client.transport.get("status")
+        client.transport.identify()
     except BaseException:
         client.transport.close()
         raise

@@ -1,181 +1,42 @@
-"""Jobs from Python: submit a piece of code to your Ray cluster, follow it, and get back what it made."""
+"""Jobs from Python: submit a function, a file or a piece of code to your Ray cluster, and get back what it made."""
 
 from __future__ import annotations
 
-import ast
-import functools
-import importlib.metadata
-import platform
-import re
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from jupyter_ext.client import _job_views as views
-from jupyter_ext.client._transport import segment
-from jupyter_ext.errors import Invalid, JupyterExtError, NotFound
+from jupyter_ext.client import _options, _sources
+from jupyter_ext.client._checking import compare
+from jupyter_ext.client._job import KEPT, Job, JobList
+from jupyter_ext.client._options import Options, parse_memory, parse_seconds
+from jupyter_ext.client._outbox import Draft
+from jupyter_ext.client._pickling import own_file, pickle_all
+from jupyter_ext.client._schedules import Schedule, ScheduleList, Schedules
+from jupyter_ext.client._sources import Work
+from jupyter_ext.client._transport import Unreachable, segment
+from jupyter_ext.clusters.environment import Environment, read_environment
+from jupyter_ext.errors import Invalid, NotFound
 from jupyter_ext.jobs import values
-from jupyter_ext.jobs.values import Checkpoint, JobDetail, JobEvent, JobSpec, JobState, LogChunk, Progress
+from jupyter_ext.jobs.commands import Command
+from jupyter_ext.jobs.values import JobDetail, JobSpec, JobState
+from jupyter_ext.values import new_id
 
 if TYPE_CHECKING:
     from jupyter_ext.client import Client
 
-_POLL_S = 0.5
-_LOG_BYTES = 1_000_000
-_UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+__all__ = ["Job", "JobList", "Jobs", "Schedule", "ScheduleList", "Schedules", "Usage"]
 
 
-class Job:
-    """A submitted job. It goes on whatever happens to this object, the kernel or the notebook.
-
-    ``print(job.logs())``, ``job.wait()``, ``job.result()``, ``job.cancel()``; shown as a card that says how it is.
-    """
-
-    def __init__(self, client: Client, value: JobDetail) -> None:
-        self._transport = client.transport
-        self._value = value
-        self.id = value.id
-        self.name = value.name
-
-    def refresh(self) -> JobDetail:
-        """Ask the server, and return all it knows of the job."""
-        if not self._value.state.final:
-            self._value = JobDetail.model_validate(self._transport.get(self._path()))
-        return self._value
-
-    @property
-    def state(self) -> JobState:
-        """Where the job is in its life."""
-        return self.refresh().state
-
-    @property
-    def progress(self) -> Progress | None:
-        """How far the job's code says it is."""
-        return self.refresh().progress
-
-    @property
-    def message(self) -> str:
-        """What is happening, or why it ended."""
-        return self.refresh().message
-
-    def wait(self, timeout: float | None = None, poll: float = _POLL_S, *, show: bool = True) -> Job:
-        """Wait for the end, showing progress and log as they come.
-
-        Parameters
-        ----------
-        timeout
-            Seconds to wait at most. The job itself goes on.
-        poll
-            Seconds between questions to the server.
-        show
-            Whether to show anything.
-
-        Raises
-        ------
-        TimeoutError
-            When the job has not ended in time.
-        """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        view: _View = (_CardView() if _in_notebook() else _LineView()) if show else _View()
-        offset = 0
-        while True:
-            # State first: what was logged before an end that is seen here has then been written.
-            value = self.refresh()
-            text = ""
-            for chunk in self._chunks(offset):
-                text += chunk.text
-                offset = chunk.next_offset
-            view.update(value, text)
-            if value.state.final:
-                return self
-            if deadline is not None and time.monotonic() >= deadline:
-                raise TimeoutError(f"Job {self.name!r} is {value.state.value} after {timeout:g} s; it goes on.")
-            time.sleep(poll)
-
-    def result(self, timeout: float | None = None) -> dict[str, Any]:
-        """Wait for the end and return the variables that were asked for with ``fetch``, by name.
-
-        Raises
-        ------
-        Conflict
-            When the job failed or was cancelled; the message says why.
-        NotFound
-            When it was submitted without ``fetch``.
-        """
-        import cloudpickle
-
-        self.wait(timeout, show=False)
-        # Made by the user's own code in the user's own cluster: as trusted as this kernel.
-        fetched: dict[str, Any] = cloudpickle.loads(self._transport.download(self._path("result")))
-        return fetched
-
-    def logs(self, follow: bool = False) -> str:
-        """Return the log of all attempts; with ``follow``, print it as it comes until the job ends."""
-        pieces: list[str] = []
-        offset = 0
-        while True:
-            complete = False
-            for chunk in self._chunks(offset):
-                pieces.append(chunk.text)
-                offset, complete = chunk.next_offset, chunk.complete
-                if follow:
-                    print(chunk.text, end="", flush=True)
-            if not follow or complete:
-                return "".join(pieces)
-            time.sleep(_POLL_S)
-
-    def cancel(self) -> Job:
-        """Ask for the job to be stopped; returns at once. Its log and checkpoints stay."""
-        self._transport.post(self._path("cancel"))
-        self.refresh()
-        return self
-
-    def events(self) -> list[JobEvent]:
-        """Return every transition, oldest first."""
-        items = self._transport.pages(self._path("events"), limit=500)
-        return [JobEvent.model_validate(item) for item in reversed(items)]
-
-    def checkpoints(self) -> list[Checkpoint]:
-        """Return the checkpoints that are kept, newest first."""
-        items = self._transport.pages(self._path("checkpoints"), limit=500)
-        return [Checkpoint.model_validate(item) for item in items]
-
-    def _chunks(self, offset: int) -> Iterator[LogChunk]:
-        while True:
-            found = self._transport.get(self._path("logs"), offset=offset, limit=_LOG_BYTES)
-            chunk = LogChunk.model_validate(found)
-            yield chunk
-            if chunk.complete or not chunk.text:
-                return
-            offset = chunk.next_offset
-
-    def _path(self, part: str = "") -> str:
-        return f"jobs/{segment(self.id)}" + (f"/{part}" if part else "")
+class Usage(values.JobUsage):
+    """What jobs held of their clusters, times how long."""
 
     def __repr__(self) -> str:
-        try:
-            return views.line(self.refresh())
-        except JupyterExtError:
-            return views.line(self._value)
-
-    def _repr_html_(self) -> str:
-        try:
-            return views.card(self.refresh(), self.logs())
-        except JupyterExtError:
-            # A display must not fail because the server is away; what was known last is shown.
-            return views.card(self._value)
-
-
-class JobList(list[values.Job]):
-    """Jobs, newest first, shown as a table."""
-
-    def __repr__(self) -> str:
-        return views.lines(self)
-
-    def _repr_html_(self) -> str:
-        return views.table(self)
+        return views.usage(self)
 
 
 class Jobs:
@@ -186,189 +47,339 @@ class Jobs:
     >>> job = client.jobs.submit("y = x + 1", send={"x": 1}, fetch=["y"])
     >>> job.result()
     {'y': 2}
+
+    A function, with its arguments; its options go before:
+
+    >>> def area(width, height=1.0):
+    ...     return width * height
+    >>> client.jobs.options(cpus=0.5).submit(area, 3, height=2.0).result()
+    6.0
+
+    The same for many parameters:
+
+    >>> job = client.jobs.options(sweep={"width": [1, 2]}, name="areas").submit(area, height=3.0)
+    >>> job.result()[["width", "state", "result"]]
+             width      state  result
+    job
+    areas-1      1  succeeded     3.0
+    areas-2      2  succeeded     6.0
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, options: Options | None = None) -> None:
         self._client = client
+        self._options: Options = options or {}
 
-    def submit(
-        self,
-        source: str | Path | JobSpec,
-        *,
-        name: str | None = None,
-        send: Mapping[str, Any] | None = None,
-        fetch: Sequence[str] = (),
-        cpus: float = 1,
-        gpus: float = 0,
-        memory: int | str | None = None,
-        retries: int = 0,
-        timeout: float | None = None,
-        key: str | None = None,
-        dataset: Any = None,
-        label_set: Any = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> Job:
-        """Submit Python code as a job.
+    def options(self, **options: Unpack[Options]) -> Jobs:
+        """Return these jobs with options, for what is submitted through them.
 
         Parameters
         ----------
-        source
-            The code; or a path of a Python file; or a ready `JobSpec`, which is taken as it is.
         name
-            What people call it. Default: the file's name, or ``job``.
-        send
-            Variables to take along, by name.
-        fetch
-            Names of variables to hand back.
+            What people call it. Default: the name of the function, the file or the command, or ``job``.
         cpus, gpus, memory
-            What the job asks of the cluster; ``memory`` in bytes or as ``"2GB"``.
+            What the job asks of the cluster: 1 CPU unless told otherwise; ``memory`` in bytes or as ``"2GB"``.
+        workers
+            How many Ray workers the job will start (`ray.train`, tasks, actors). Each gets what is asked for, and the
+            job's own process, which then only coordinates, nothing.
+        accelerator
+            The kind of GPU, by Ray's name, such as ``"A100"``.
+        priority
+            From -100 to 100. The most urgent of your jobs starts first.
         retries
             How often to try again when the code fails. Lost machines cost none.
         timeout
-            Seconds that an attempt may run.
+            The longest that an attempt may run: seconds, or ``"2h"``.
+        after
+            What must have succeeded before: a job, its name or id, or a list of them.
+        send
+            Variables that source code finds, by name. A function has arguments instead.
+        fetch
+            Names of variables that source code hands back. A function hands back what it returns.
+        parameters
+            Plain values that everybody sees in lists: variables of source code, arguments of a function, environment
+            variables of a command, a cell of a notebook after the one that is tagged ``parameters``.
+        sweep
+            Values of several parameters, of which every combination becomes a job, as in ``{"lr": [0.1, 0.01]}``; or a
+            list of the sets themselves. At most 1,000 jobs.
         key
             The same key with the same job is one job, however often it is submitted.
         dataset, label_set
             What it works on: a handle or an id. Kept for the lineage of models.
+        tags
+            Words to find it by.
+        check
+            Whether to look first if the cluster has the packages that the job needs. Default: yes.
+        timezone
+            Of a schedule: the time zone of its times, such as ``"Europe/Berlin"``. Default: UTC.
 
         Raises
         ------
         Invalid
-            The code doesn't parse, a variable can't be pickled, or the cluster never has what is asked for.
+            There is no such option.
         """
-        if isinstance(source, JobSpec):
-            return self._post(source)
-        if isinstance(source, Path):
-            name = name or source.stem
-            source = _read(source)
-        _check(source)
-        spec = {
-            "name": name or "job",
-            "source": source,
-            "inputs": self._client.transport.upload(pickle_all(send)) if send else None,
-            "fetch": tuple(fetch),
-            "resources": {"cpus": cpus, "gpus": gpus, "memory_bytes": parse_memory(memory)},
-            "retries": retries,
-            "timeout_s": timeout,
-            "idempotency_key": key,
-            "dataset_id": _id_of(dataset),
-            "label_set_id": _id_of(label_set),
-            "environment": live_environment(),
-            "tags": dict(tags or {}),
-        }
-        try:
-            return self._post(JobSpec.model_validate(spec))
-        except ValueError as error:
-            raise Invalid(f"The job can't be submitted so: {_sentence(error)}") from error
+        _options.require_known(options)
+        return Jobs(self._client, {**self._options, **options})
+
+    options.__signature__ = _options.SIGNATURE  # type: ignore[attr-defined]
+
+    @overload
+    def submit(self, thing: Callable[..., Any], /, *args: Any, **keywords: Any) -> Job: ...
+    @overload
+    def submit(self, thing: str | Path | Command | JobSpec, /, **options: Unpack[Options]) -> Job: ...
+    def submit(self, thing: Any, /, *args: Any, **keywords: Any) -> Job:
+        """Submit something as a job.
+
+        Parameters
+        ----------
+        thing
+            A function; Python source as text; a ``Path`` of a .py, .ipynb or .sh file; ``shell("make data")``; or a
+            ready `JobSpec`, which is taken as it is.
+        *args, **keywords
+            The arguments of a function. Of anything else the keywords are options; see `options`.
+
+        Returns
+        -------
+        Job
+            When the server does not answer, the submission is kept on this machine, and sent later, once. The handle
+            then becomes the job.
+
+        Raises
+        ------
+        Invalid
+            The code doesn't parse, the function can't be called so, something can't be pickled, the cluster lacks a
+            package, or never has what is asked for.
+        """
+        jobs, args, keywords = self._for(thing, args, keywords)
+        if "timezone" in jobs._options:
+            raise Invalid("A time zone belongs to a schedule: jobs.schedule('0 6 * * *', …).", field="timezone")
+        return jobs._send(*jobs._draft(thing, args, keywords))
+
+    def schedule(self, cron: str, thing: Any, /, *args: Any, **keywords: Any) -> Schedule:
+        """Submit something again and again, by the clock.
+
+        Parameters
+        ----------
+        cron
+            Minute, hour, day of the month, month, day of the week: ``"0 6 * * mon-fri"`` is six in the morning of every
+            working day, in the time zone of the option ``timezone``.
+        thing, *args, **keywords
+            As for `submit`. The schedule gets the job's name, which no other schedule may have.
+
+        Raises
+        ------
+        Invalid
+            The expression can't be read, or what `submit` refuses.
+        Conflict
+            There is a schedule of that name.
+        """
+        jobs, args, keywords = self._for(thing, args, keywords)
+        draft, check = jobs._draft(thing, args, keywords)
+        if check is not None:
+            check.require()
+        job = draft.complete(self._client.transport, self._client.outbox).model_copy(update={"idempotency_key": None})
+        timezone = jobs._options.get("timezone", "UTC")
+        facts = {"name": job.name, "cron": cron, "timezone": timezone, "job": job.model_dump(mode="json")}
+        return Schedule.model_validate(self._client.transport.post("jobs/schedules", facts))
 
     def get(self, job: str) -> Job:
-        """Return a job by its id, or the newest one of a name."""
-        if re.fullmatch(r"job-[0-9a-z]{26}", job):
-            return self._handle(job)
-        found = self._client.transport.get("jobs", name=job, limit=1)["items"]
-        if not found:
-            raise NotFound(f"There is no job {job!r}. `client.jobs.list()` or %jobs shows what there is.")
-        return self._handle(found[0]["id"])
+        """Return a job by its id, or the newest one of a name; also in another kernel than it was submitted from."""
+        return self._handle(self._client.outbox.job_id(job))
 
     def list(self, state: str | None = None, name: str | None = None, limit: int = 50) -> JobList:
-        """Return jobs, newest first: ``state`` is one state, or ``live`` for all that have not ended."""
-        page = self._client.transport.get("jobs", state=state, name=name, limit=limit)
-        return JobList(values.Job.model_validate(item) for item in page["items"])
+        """Return jobs, newest first: ``state`` is one state, or ``live`` for all that have not ended.
 
-    def _post(self, spec: JobSpec) -> Job:
-        return self._handle(self._client.transport.post("jobs", spec)["id"])
+        The jobs of a sweep are under it: `Job.children`.
+        """
+        page = self._client.transport.get("jobs", state=state, name=name, limit=limit)
+        return JobList(Job(self._client, values.Job.model_validate(item)) for item in page["items"])
+
+    def usage(self, since: datetime | timedelta | str | None = None) -> Usage:
+        """Return what your jobs held of their clusters, times how long.
+
+        Parameters
+        ----------
+        since
+            Count attempts that began since then: a moment, or a length of time back from now such as ``"7d"``. Default:
+            30 days.
+
+        Examples
+        --------
+        >>> client.jobs.usage("1d").gpu_seconds
+        0.0
+        """
+        if isinstance(since, str):
+            since = timedelta(seconds=parse_seconds(since, "since") or 0.0)
+        if isinstance(since, timedelta):
+            since = datetime.now(UTC) - since
+        moment = since.astimezone(UTC).isoformat() if since is not None else None
+        return Usage.model_validate(self._client.transport.get("jobs/usage", since=moment))
+
+    def flush(self) -> JobList:
+        """Send what is kept on this machine because the server did not answer, and return the jobs.
+
+        That happens by itself with the next call that the server answers.
+
+        Raises
+        ------
+        Unavailable
+            The server still does not answer. What is kept stays.
+        """
+        return JobList(self._handle(job_id) for job_id in self._client.outbox.flush())
+
+    @cached_property
+    def schedules(self) -> Schedules:
+        """Jobs that are submitted again and again, by the clock."""
+        return Schedules(self._client)
+
+    def _for(self, thing: Any, args: tuple[Any, ...], keywords: Any) -> tuple[Jobs, tuple[Any, ...], dict[str, Any]]:
+        """Tell options from arguments: the keywords of a function are its own."""
+        if not isinstance(thing, (str, Path, Command, JobSpec)):
+            if not callable(thing):
+                raise Invalid(
+                    f"A {type(thing).__name__} can't be submitted. Submit a function, source code, a Path of a file, "
+                    "or shell('a command')."
+                )
+            return self, args, dict(keywords)
+        if args:
+            raise Invalid("Only a function takes arguments. Give source code what it needs with send= or parameters=.")
+        return self.options(**keywords), (), {}
+
+    def _draft(self, thing: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Draft, _Check | None]:
+        if isinstance(thing, JobSpec):
+            return Draft(thing), None
+        options = self._options
+        sets = _options.grid(options.get("sweep"))
+        parameters = _options.parameters_of(options.get("parameters"))
+        later = {*parameters, *(name for one in sets for name in one)}
+        if callable(thing) and any({*parameters, *one} != later for one in sets):
+            raise Invalid("Every set of a function's sweep must name the same parameters.", field="sweep")
+        work = _understand(thing, args, keywords, later, options)
+        variables = {**work.variables, **(options.get("send") or {})}
+        pickled = pickle_all(variables) if variables else None
+        here = read_environment()
+        facts = {
+            "name": options.get("name") or work.name,
+            "source": work.source,
+            "kind": work.kind,
+            "parameters": {**work.parameters, **parameters},
+            "fetch": work.fetch or _options.names(options.get("fetch", ())),
+            "resources": {
+                "cpus": options.get("cpus", 1),
+                "gpus": options.get("gpus", 0),
+                "memory_bytes": parse_memory(options.get("memory")),
+                "accelerator": options.get("accelerator"),
+                "workers": options.get("workers", 0),
+            },
+            "priority": options.get("priority", 0),
+            "retries": options.get("retries", 0),
+            "timeout_s": parse_seconds(options.get("timeout")),
+            "after": _references(options.get("after")),
+            "sweep": sets,
+            # Its own key from the beginning: an answer that gets lost costs no second job.
+            "idempotency_key": options.get("key") or new_id("submission"),
+            "dataset_id": _id_of(options.get("dataset")),
+            "label_set_id": _id_of(options.get("label_set")),
+            "environment": _used(here),
+            "tags": dict(options.get("tags") or {}),
+        }
+        try:
+            spec = JobSpec.model_validate(facts)
+        except ValueError as error:
+            raise Invalid(f"The job can't be submitted so: {_sentence(error)}") from error
+        check = _Check(self._client, here, work, pickled.needs if pickled else None, options.get("check", True))
+        return Draft(spec, pickled.data if pickled else None), check
+
+    def _send(self, draft: Draft, check: _Check | None) -> Job:
+        try:
+            if check is not None:
+                check.require()
+            return Job(self._client, draft.send(self._client.transport, self._client.outbox))
+        except Unreachable as error:
+            spec = draft.spec
+            key = self._client.outbox.keep(draft)
+            print(f"[job] {spec.name!r} is kept on this machine, and will be sent when the server answers. {error}")
+            value = JobDetail(
+                id=key,
+                name=spec.name,
+                owner="",
+                kind="sweep" if spec.sweep else spec.kind,
+                state=JobState.QUEUED,
+                attempt=0,
+                message=KEPT,
+                parameters=spec.parameters,
+                resources=spec.resources,
+                fetch=spec.fetch,
+                source=spec.source,
+                created_at=datetime.now(UTC),
+            )
+            return Job(self._client, value)
 
     def _handle(self, job_id: str) -> Job:
         found = self._client.transport.get(f"jobs/{segment(job_id)}")
         return Job(self._client, JobDetail.model_validate(found))
 
 
-def pickle_all(variables: Mapping[str, Any]) -> bytes:
-    """Pickle variables together, so that what they share stays shared; `Invalid` names the one that can't be."""
-    import cloudpickle
+class _Check:
+    """Looks whether the cluster has what a job needs, before it is submitted."""
 
-    try:
-        return bytes(cloudpickle.dumps(dict(variables)))
-    except Exception as error:  # pickling runs the objects' own code, which may raise anything
-        for name, value in variables.items():
-            try:
-                cloudpickle.dumps(value)
-            except Exception as own:
-                raise Invalid(
-                    f"The variable {name!r} ({type(value).__name__}) can't be sent: it can't be pickled "
-                    f"({type(own).__name__}: {own}). Send plain data and build it inside the job."
-                ) from own
-        raise Invalid(f"The variables can't be sent together: {error}") from error
+    def __init__(self, client: Client, here: Environment, work: Work, pickled: frozenset[str] | None, do: bool) -> None:
+        self._transport = client.transport
+        self._here = here
+        self._imported = work.imports
+        self._pickled = pickled
+        self._do = do
 
+    def require(self) -> None:
+        """Refuse what can't run there, and print what may go wrong.
 
-def parse_memory(text: int | str | None) -> int | None:
-    """Return an amount of memory in bytes.
-
-    Examples
-    --------
-    >>> parse_memory("2GB"), parse_memory("512 MiB"), parse_memory(1000), parse_memory(None)
-    (2000000000, 536870912, 1000, None)
-    """
-    if text is None or isinstance(text, int):
-        return text
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
-    unit = _UNITS.get(match[2].lower()) if match else None
-    if match is None or unit is None:
-        raise Invalid(f"{text!r} is no amount of memory. Write 500MB, 2GB or 4GiB.", field="memory")
-    return int(float(match[1]) * unit)
+        Raises
+        ------
+        Invalid
+            The cluster lacks a module that the code imports, or that what is sent comes from.
+        """
+        if not self._do or not (self._imported or self._pickled is not None):
+            return
+        try:
+            there = Environment.model_validate(self._transport.get("clusters/default/environment"))
+        except NotFound:
+            return  # a cluster elsewhere, of which nobody here knows what is installed
+        own = {name: file for name in self._imported if (file := own_file(name)) is not None}
+        found = compare(self._here, there, imported=self._imported, pickled=self._pickled, own=own)
+        if found.errors:
+            raise Invalid(" ".join((*found.errors, "Or submit it with check=False (%submit_job --no-check).")))
+        for warning in found.warnings:
+            print(f"[job] Note: {warning}")
 
 
-def parse_seconds(text: str | None) -> float | None:
-    """Return a length of time in seconds.
+def _understand(thing: Any, args: tuple[Any, ...], keywords: Any, later: set[str], options: Options) -> Work:
+    if isinstance(thing, str):
+        return _sources.of_text(thing)
+    if isinstance(thing, Path):
+        work = _sources.of_file(thing)
+    elif isinstance(thing, Command):
+        work = _sources.of_command(thing)
+    else:
+        if "send" in options or "fetch" in options:
+            raise Invalid("A function takes arguments, and hands back what it returns: send and fetch are for code.")
+        return _sources.of_function(thing, args, keywords, later)
+    if work.kind == "shell" and (options.get("send") or options.get("fetch")):
+        raise Invalid(
+            "A shell command has no variables to send or to fetch. Its parameters are environment variables, and files "
+            "it writes stay where it writes them."
+        )
+    return work
 
-    Examples
-    --------
-    >>> parse_seconds("90"), parse_seconds("15m"), parse_seconds("1.5h"), parse_seconds(None)
-    (90.0, 900.0, 5400.0, None)
-    """
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip())
-    if match is None:
-        raise Invalid(f"{text!r} is no length of time. Write 90 (seconds), 15m, 2h or 1d.", field="timeout")
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+
+def _references(after: Any) -> tuple[str, ...]:
+    several = () if after is None else after if isinstance(after, (list, tuple, set)) else (after,)
+    return tuple(str(_id_of(job)) for job in several)
 
 
-def live_environment() -> dict[str, str]:
+def _used(here: Environment) -> dict[str, str]:
     """Return the Python of this kernel and the versions of the packages it has imported."""
-    imported = frozenset(name for name in sys.modules if "." not in name and not name.startswith("_"))
-    return {"python": platform.python_version(), **_versions(imported)}
-
-
-# Reading every package's metadata takes a third of a second: once, until something else is imported.
-@functools.lru_cache(maxsize=1)
-def _versions(imported: frozenset[str]) -> dict[str, str]:
-    return {
-        distribution: importlib.metadata.version(distribution)
-        for package, distributions in importlib.metadata.packages_distributions().items()
-        if package in imported
-        for distribution in distributions
-    }
-
-
-def _check(source: str) -> None:
-    if not source.strip():
-        raise Invalid("There is no code to submit.")
-    try:
-        ast.parse(source)
-    except SyntaxError as error:
-        text = (error.text or "").strip()
-        hint = " Lines with % and ! are the notebook's own and don't run in a job." if text[:1] in ("%", "!") else ""
-        raise Invalid(f"The job's code has an error in line {error.lineno}: {error.msg}: {text}.{hint}") from error
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.expanduser().read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise Invalid(f"There is no file {str(path)!r}.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise Invalid(f"{str(path)!r} can't be read as Python: {error}") from error
+    loaded = {name for name in list(sys.modules) if "." not in name}
+    packages = {package for name in loaded for package in here.modules.get(name, ())}
+    return {"python": here.python, **{name: here.packages[name] for name in sorted(packages) if name in here.packages}}
 
 
 def _id_of(thing: Any) -> str | None:
@@ -380,55 +391,3 @@ def _sentence(error: ValueError) -> str:
     if errors is None:
         return str(error)
     return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in errors())
-
-
-def _in_notebook() -> bool:
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return shell is not None and hasattr(shell, "kernel")
-
-
-class _View:
-    """Shows nothing; the others show something."""
-
-    def update(self, job: JobDetail, text: str) -> None:
-        """Take in what is new."""
-
-
-class _LineView(_View):
-    """A terminal: the log as it comes, and what happens in lines of their own."""
-
-    def __init__(self) -> None:
-        self._said = ""
-
-    def update(self, job: JobDetail, text: str) -> None:
-        """Print what is new."""
-        if text:
-            print(text, end="" if text.endswith("\n") else "\n", flush=True)
-        said = f"[job] {job.name}: {job.state.value}" + (f", {job.message}" if job.message else "")
-        if said != self._said:
-            self._said = said
-            print(said, flush=True)
-
-
-class _CardView(_View):
-    """A notebook: one card that changes in place."""
-
-    def __init__(self) -> None:
-        self._handle: Any = None
-        self._shown = ""
-        self._log = ""
-
-    def update(self, job: JobDetail, text: str) -> None:
-        """Redraw the card when it would look different."""
-        from IPython.display import display
-
-        self._log = views.clip(self._log + text)
-        bundle = {"text/html": views.card(job, self._log), "text/plain": views.line(job)}
-        if bundle["text/html"] == self._shown:
-            return
-        self._shown = bundle["text/html"]
-        if self._handle is None:
-            self._handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
-        else:
-            self._handle.update(bundle, raw=True)

@@ -116,7 +116,7 @@ def test_wrong_submissions_say_what_is_wrong(shell: InteractiveShell, line: str,
 
 def test_wrong_lines_say_what_is_wrong(shell: InteractiveShell, client: Any) -> None:
     for magic, line, said in [
-        ("submit_job", "", "takes a Python file"),
+        ("submit_job", "", "takes a file"),
         ("submit_job", "nowhere.py", "no file 'nowhere.py'"),
         ("jobs", "--state odd", "no state 'odd'"),
         ("jobs", "--limit 0", "from 1 to 500"),

@@ -56,7 +56,12 @@ class Server:
 
 
 def start(
-    folder: Path, *, app: str = "jupyter_server", base_url: str = "/", config: dict[str, object] | None = None
+    folder: Path,
+    *,
+    app: str = "jupyter_server",
+    base_url: str = "/",
+    config: dict[str, object] | None = None,
+    port: int | None = None,
 ) -> Server:
     """Start ``python -m <app>`` with the extension below ``folder`` and wait until it answers."""
     root, home = folder / "root", folder / "home"
@@ -68,7 +73,7 @@ def start(
     }
     (folder / "config").mkdir(exist_ok=True)
     (folder / "config" / "jupyter_server_config.json").write_text(json.dumps(settings))
-    port = free_port()
+    port = port or free_port()
     with (folder / "server.log").open("ab") as log:
         process = _launch(folder, app, port, base_url, log)
     server = Server(process, f"http://127.0.0.1:{port}{base_url}", TOKEN, root, home)

@@ -12,7 +12,8 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from jupyter_ext.magics import _base, _classes
 
-MAGICS = {"submit_job", "jobs", "job", "cancel_job", "label", "models", "promote", "drift", "cluster"}
+ONE_JOB = {"job", "cancel_job", "pause_job", "resume_job"}
+MAGICS = {"submit_job", "jobs", "label", "models", "promote", "drift", "cluster"} | ONE_JOB
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def test_every_magic_has_help(shell: InteractiveShell, name: str, capsys: pytest
 @pytest.mark.parametrize("name", sorted(MAGICS - {"label", "drift", "submit_job", "promote"}))
 def test_without_a_server_a_magic_says_one_sentence(shell: InteractiveShell, name: str) -> None:
     with pytest.raises(UsageError, match="JUPYTER_EXT_URL"):
-        shell.run_line_magic(name, "x" if name in {"job", "cancel_job"} else "")
+        shell.run_line_magic(name, "x" if name in ONE_JOB else "")
 
 
 def test_completion_without_a_server_offers_nothing_and_raises_nothing(shell: InteractiveShell) -> None:

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import cloudpickle
+import numpy as np
+import pandas as pd
+import pytest
+
+from jupyter_ext.client._pickling import own_file, own_modules, pickle_all
+from jupyter_ext.errors import Invalid
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """A module and a package beside the notebook."""
+    (tmp_path / "mine.py").write_text(
+        "import numpy as np\nfrom my_package import helpers\n"
+        "class Point:\n    def __init__(self, x):\n        self.x = x\n"
+        "def shift(x):\n    return helpers.twice(x) + np.int64(1)\n"
+    )
+    (tmp_path / "my_package").mkdir()
+    (tmp_path / "my_package" / "__init__.py").touch()
+    (tmp_path / "my_package" / "helpers.py").write_text("def twice(x):\n    return 2 * x\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("mine")
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("mine", "my_package")]:
+        del sys.modules[name]
+
+
+def elsewhere(data: bytes, expression: str) -> str:
+    """Read what was pickled in a process that has not these modules, and say what it is."""
+    code = f"import cloudpickle, sys; read = cloudpickle.loads(sys.stdin.buffer.read()); print({expression})"
+    done = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode().strip()
+
+
+def test_the_users_own_modules_go_along(mine: ModuleType) -> None:
+    found = pickle_all({"shift": mine.shift, "point": mine.Point(5), "package": mine.helpers})
+    assert found.needs == {"numpy", "cloudpickle"}
+    told = elsewhere(found.data, "read['shift'](20), read['point'].x, read['package'].twice(4)")
+    assert told == "41 5 8"
+    assert not {"mine", "my_package"} & cloudpickle.list_registry_pickle_by_value()
+
+
+def test_installed_packages_go_by_name_and_are_noted() -> None:
+    found = pickle_all({"frame": pd.DataFrame({"x": [1]}), "mean": np.mean, "module": np.linalg, "one": 1})
+    assert {"numpy", "pandas"} <= found.needs
+    assert "jupyter_ext" not in found.needs
+    assert "builtins" not in found.needs
+    assert pickle_all({"x": [1, "a", None], "f": threading.Event}).needs == frozenset()
+
+
+def test_which_modules_are_the_users_own(mine: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = own_modules()
+    assert own["mine"] == str(tmp_path / "mine.py")
+    assert "my_package" in own
+    assert not {"numpy", "json", "jupyter_ext", "pytest", "IPython"} & set(own)
+    assert own_file("mine") == str(tmp_path / "mine.py")
+    (tmp_path / "not_loaded.py").touch()
+    assert own_file("not_loaded") == str(tmp_path / "not_loaded.py")
+    assert own_file("nowhere_at_all") is None
+    assert own_file("numpy") is None
+
+
+def test_what_can_not_be_pickled_is_named() -> None:
+    with pytest.raises(Invalid, match=r"'lock' \(lock\) can't be sent"):
+        pickle_all({"x": 1, "lock": threading.Lock()})
+
+
+def test_what_is_shared_stays_shared() -> None:
+    shared = [1]
+    read = cloudpickle.loads(pickle_all({"a": shared, "b": shared}).data)
+    assert read["a"] is read["b"]
