@@ -15,7 +15,7 @@ from traitlets.config import LoggingConfigurable
 
 from jupyter_ext.errors import Conflict, Invalid, NotFound
 from jupyter_ext.jobs import checkpoint, ledger, logs, tables
-from jupyter_ext.jobs.demands import require_possible
+from jupyter_ext.jobs.demands import bundles, require_possible
 from jupyter_ext.jobs.protocol import attempt_path, checkpoints_path
 from jupyter_ext.jobs.schedules import Schedules
 from jupyter_ext.jobs.states import UNPLACED
@@ -345,6 +345,9 @@ class JobService(LoggingConfigurable):
         if spec.kind == "notebook":
             _require_notebook(spec.source)
         require_possible(spec.resources, self.clusters.capacity(owner))
+        one = bundles(spec.resources)[0]
+        if not any(name.startswith("accelerator_type:") for name in one) and not self.clusters.fits(owner, one):
+            raise Invalid("No node of your cluster can ever hold that at once. Ask for less, or split it with workers.")
 
     def _insert_once(self, facts: dict[str, Any], key: str | None, digest: str, owner: str) -> Row:
         table = tables.job

@@ -66,6 +66,8 @@ _RAY_ENVIRONMENT = {
     "RAY_enable_metrics_collection": "0",
     "DASHBOARD_METRIC_PORT": "-1",
     "AUTOSCALER_METRIC_PORT": "-1",
+    # A job may wait for its worker as long as that takes; who gives up is its supervisor, or its user.
+    "RAY_JOB_START_TIMEOUT_SECONDS": "604800",
 }
 #: What a head that grows has besides.
 _SCALING_ENVIRONMENT = {

@@ -123,6 +123,7 @@ class ProcessClusters:
         self.running = True
         self.starts = 0
         self.total: dict[str, float] = {"CPU": 2.0}
+        self.node: dict[str, float] = {}
         self.wanted: list[tuple[str, list[dict[str, float]]]] = []
         self.lose()
 
@@ -146,6 +147,9 @@ class ProcessClusters:
 
     def capacity(self, owner: str) -> dict[str, float]:
         return self.total
+
+    def fits(self, owner: str, bundle: dict[str, float]) -> bool:
+        return all(amount <= self.node.get(name, float("inf")) for name, amount in bundle.items())
 
     def want(self, owner: str, bundles: list[dict[str, float]]) -> None:
         self.wanted.append((owner, bundles))

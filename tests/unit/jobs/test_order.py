@@ -183,6 +183,13 @@ def test_the_cluster_is_told_what_to_have_room_for(driver: Driver, clusters: Pro
         driver.submit("x = 1", resources=Resources(gpus=1, workers=3))
 
 
+def test_what_no_node_holds_is_refused(driver: Driver, clusters: ProcessClusters) -> None:
+    clusters.total, clusters.node = {"CPU": 8.0}, {"CPU": 4.0}
+    with pytest.raises(Invalid, match="No node of your cluster can ever hold that at once"):
+        driver.submit("x = 1", resources=Resources(cpus=5))
+    driver.submit("x = 1", resources=Resources(cpus=4, workers=2))
+
+
 def test_usage_is_what_was_held_times_how_long(driver: Driver, clusters: ProcessClusters) -> None:
     job_id = driver.submit("import time\ntime.sleep(1)", resources=Resources(cpus=2))
     job = driver.finish(job_id)
