@@ -22,7 +22,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(503 if "--never-ready" in sys.argv else 200, "success")
         if self.headers.get("Authorization") != "Bearer " + os.environ["RAY_AUTH_TOKEN"]:
             return self.answer(401, "Unauthorized")
-        node = {"node_id": "n", "is_head_node": True, "state": "ALIVE", "resources_total": {"CPU": 3.0, "node:127.0.0.1": 1.0}}
+        total = {"CPU": 3.0, "node:127.0.0.1": 1.0}
+        node = {"node_id": "n", "is_head_node": True, "state": "ALIVE", "resources_total": total}
         answers = {
             "/api/version": {"ray_version": "2.60.0"},
             "/api/v0/nodes": {"data": {"result": {"result": [node]}}},
