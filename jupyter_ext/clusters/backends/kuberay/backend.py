@@ -5,27 +5,30 @@ from __future__ import annotations
 import base64
 import secrets
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from jupyter_ext.clusters import packing
 from jupyter_ext.clusters.backends.base import Head
 from jupyter_ext.clusters.backends.kuberay import names, objects, reading
 from jupyter_ext.clusters.backends.kuberay.access import find_access
 from jupyter_ext.clusters.backends.kuberay.api import Api
-from jupyter_ext.clusters.backends.kuberay.looking import Look
+from jupyter_ext.clusters.backends.kuberay.looking import Look, Seen
 from jupyter_ext.clusters.backends.kuberay.names import Identity
 from jupyter_ext.clusters.backends.kuberay.options import Object
-from jupyter_ext.clusters.backends.kuberay.packing import pack
 from jupyter_ext.clusters.backends.kuberay.pods import CONTAINER, PORTS
 from jupyter_ext.clusters.backends.kuberay.quantities import number
 from jupyter_ext.clusters.backends.kuberay.settings import USER, KubeRaySettings
 from jupyter_ext.clusters.backends.kuberay.writing import Writer
-from jupyter_ext.clusters.values import Node, WorkerKind
-from jupyter_ext.errors import Forbidden, Invalid, NotFound, Unavailable
+from jupyter_ext.clusters.ray_jobs import RayJobs, RayNode
+from jupyter_ext.clusters.values import Node, NodeState, WorkerKind
+from jupyter_ext.errors import Forbidden, Invalid, JupyterExtError, NotFound, Unavailable
 
 _KEEP_SECONDS = 60.0
+_PROBE_SECONDS = 3.0
 _LOG_CHARACTERS = 2000
 
 
@@ -43,6 +46,7 @@ class KubeRayBackend(KubeRaySettings):
         #: By the uid of the RayCluster: a token holds as long as that does.
         self._tokens: dict[str, str] = {}
         self._kept: dict[Identity, float] = {}
+        self._away = False
 
     def start(self, owner: str, name: str) -> Head:
         """Apply the cluster's objects, and wait until the head's pod exists (not: runs). Starting twice starts once.
@@ -86,9 +90,14 @@ class KubeRayBackend(KubeRaySettings):
 
         Who watches over clusters goes by this list: an empty one would say that there are none.
         """
-        seen = self._look.last()
-        if seen.failure is not None:
+        try:
+            seen = self._look.last()
+        except Invalid as error:
+            # There is no way to an API server, and never was.
+            seen = Seen(failure=error)
+        if seen.failure is not None and not self._away:
             self.log.warning("Which clusters there are is not known now: %s", seen.failure)
+        self._away = seen.failure is not None
         found = [reading.identity_of(cluster) for cluster in seen.clusters]
         return sorted({(told[1], told[2]) for told in found if told is not None})
 
@@ -135,11 +144,7 @@ class KubeRayBackend(KubeRaySettings):
 
     def capacity(self) -> dict[str, float]:
         """Return what the head and all workers of all kinds have together."""
-        total = self.head_resources()
-        for kind in self.options.kinds:
-            for name, amount in kind.resources.items():
-                total[name] = total.get(name, 0.0) + amount * kind.max_nodes
-        return {name: amount for name, amount in total.items() if amount}
+        return packing.total(self.head_resources(), self._kinds(None))
 
     def head_resources(self) -> dict[str, float]:
         """Return what the head has: memory, and no CPUs for tasks."""
@@ -187,10 +192,8 @@ class KubeRayBackend(KubeRaySettings):
         if cluster is None:
             return
         kinds = self._kinds(cluster)
-        packing = pack(bundles, kinds)
-        if packing.left:
-            self.log.info("%d bundles find no room in cluster %s of %s", len(packing.left), head.name, head.owner)
-        least = {kind.name: max(kind.min_nodes, packing.nodes[kind.name]) for kind in kinds}
+        nodes = packing.place(bundles, self.head_resources(), kinds).nodes
+        least = {kind.name: max(kind.min_nodes, nodes.get(kind.name, 0)) for kind in kinds}
 
         def change(group: Object) -> dict[str, int]:
             if group["groupName"] not in least:
@@ -203,12 +206,21 @@ class KubeRayBackend(KubeRaySettings):
             self._look.forget()
 
     def nodes(self, head: Head) -> list[Node]:
-        """Return the pods of a cluster as nodes, the head first, then the oldest; each says what keeps it."""
+        """Return the pods of a cluster as nodes, the head first, then the oldest; those that wait say what for.
+
+        What is in use of them is Ray's to tell; while the head does not answer, it is left out.
+        """
         identity = self._identity(head.owner, head.name)
         pods, _ = self._api.list_all("Pod", identity.namespace, {names.RAY_CLUSTER: identity.object_name})
-        kinds = {kind.name: kind for kind in self.options.kinds}
         pods.sort(key=lambda pod: str(pod["metadata"].get("creationTimestamp") or ""))
-        nodes = [reading.node(pod, kinds, self.head_resources()) for pod in pods]
+        resources = {"head": self.head_resources(), **{kind.name: kind.resources for kind in self.options.kinds}}
+        nodes = [reading.node(pod, resources) for pod in pods]
+        try:
+            with closing(RayJobs(head.url, head.token, timeout=_PROBE_SECONDS)) as ray:
+                alive = {node.name: node for node in ray.nodes()}
+            nodes = [_in_use(node, alive.get(node.id)) for node in nodes]
+        except JupyterExtError as error:
+            self.log.info("The head of cluster %s of %s does not tell its nodes: %s", head.name, head.owner, error)
         return sorted(nodes, key=lambda node: node.kind != "head")
 
     @cached_property
@@ -265,6 +277,15 @@ class KubeRayBackend(KubeRaySettings):
             # Its container did not start yet.
             return ""
         return "\n".join(line.rstrip() for line in text.splitlines() if line.strip())
+
+
+def _in_use(node: Node, known: RayNode | None) -> Node:
+    if node.state is not NodeState.RUNNING:
+        return node
+    if known is None:
+        # One that is up is known to Ray a moment later.
+        return node.model_copy(update={"state": NodeState.STARTING})
+    return node.model_copy(update={"state": known.state, "total": known.total, "used": known.used})
 
 
 def _now() -> str:

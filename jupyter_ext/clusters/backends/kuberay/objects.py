@@ -9,6 +9,7 @@ from jupyter_ext.clusters.backends.kuberay.names import Identity, label_value
 from jupyter_ext.clusters.backends.kuberay.options import FaultTolerance, Kind, Object, Options
 from jupyter_ext.clusters.backends.kuberay.pods import (
     PORTS,
+    autoscaler_mounts,
     container_security,
     head_template,
     service_account,
@@ -50,9 +51,10 @@ def ray_cluster(identity: Identity, options: Options, *, suspend: bool = False) 
             "upscalingMode": options.upscaling,
             "imagePullPolicy": options.image_pull_policy,
             "securityContext": container_security(),
+            "volumeMounts": autoscaler_mounts(),
         },
         "headGroupSpec": {
-            # No task runs on the head: one that takes its memory would take the whole cluster along.
+            # Tasks run elsewhere: one that takes the head's memory would take the whole cluster along.
             "rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0", **_NODE_NAME},  # noqa: S104 - in its pod
             "template": head_template(identity, options),
         },
@@ -196,13 +198,8 @@ def network_policies(identity: Identity, options: Options) -> list[Object]:
 def _account(identity: Identity, options: Options, role: str) -> Object:
     metadata = _metadata(identity, service_account(identity, role))
     metadata["annotations"].update(options.service_account_annotations)
-    # The head's pod runs the autoscaler, which talks to the API server; KubeRay binds its Role to this account.
-    return {
-        "apiVersion": "v1",
-        "kind": "ServiceAccount",
-        "metadata": metadata,
-        "automountServiceAccountToken": role == "head",
-    }
+    # KubeRay binds its role for the autoscaler to the head's. Pods mount a token where they need one.
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata, "automountServiceAccountToken": False}
 
 
 def _worker_group(identity: Identity, options: Options, kind: Kind) -> Object:

@@ -27,7 +27,7 @@ Quantity = Annotated[str, AfterValidator(_checked_quantity)]
 
 
 class HeadOptions(Value):
-    """The head: it schedules and runs drivers' supervisors (some 135 MB a job), and no tasks."""
+    """The head: it schedules, runs the drivers of jobs with workers (Ray's part is 135 MB a job), and no tasks."""
 
     cpu: int = Field(default=2, ge=1)
     memory: Quantity = "8Gi"

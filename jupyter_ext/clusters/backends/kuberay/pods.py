@@ -11,6 +11,15 @@ from jupyter_ext.clusters.backends.kuberay.options import Kind, Object, Options,
 CONTAINER = "ray"
 #: Where the head's control store, dashboard, Ray Client and job agent listen: KubeRay's defaults.
 PORTS = {"gcs-server": 6379, "dashboard": 8265, "client": 10001, "job-agent": 52365}
+#: The volume with the service account's token.
+_API_ACCESS = "api-access"
+
+
+def autoscaler_mounts() -> list[Object]:
+    """Return what the autoscaler's container needs besides KubeRay's own: its way into the API server."""
+    # Where every client looks for it.
+    path = "/var/run/secrets/kubernetes.io/serviceaccount"
+    return [{"name": _API_ACCESS, "mountPath": path, "readOnly": True}]
 
 
 def container_security() -> Object:
@@ -34,6 +43,7 @@ def head_template(identity: Identity, options: Options) -> Object:
         node_selector=head.node_selector,
         tolerations=list(head.tolerations),
     )
+    template["spec"].setdefault("volumes", []).append(_api_access())
     return merge(merge(template, options.pod), head.pod)
 
 
@@ -56,8 +66,6 @@ def worker_template(identity: Identity, options: Options, kind: Kind) -> Object:
         node_selector=kind.node_selector,
         tolerations=tolerations,
     )
-    # User code runs here, and nothing of it talks to the API server.
-    template["spec"]["automountServiceAccountToken"] = False
     return merge(merge(template, options.pod), kind.pod)
 
 
@@ -105,6 +113,8 @@ def _template(
 ) -> Object:
     spec: Object = {
         "serviceAccountName": account,
+        # User code runs in Ray's containers, and nothing of it talks to the API server.
+        "automountServiceAccountToken": False,
         # Ray's autoscaler replaces nodes; a container that came back in its place would be a node it does not know.
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": options.grace_period,
@@ -134,6 +144,19 @@ def _template(
         },
         "spec": spec,
     }
+
+
+def _api_access() -> Object:
+    """Return the volume that Kubernetes would mount into every container by itself, for the autoscaler's alone.
+
+    KubeRay lets that account change the pods and RayClusters of its namespace, other users' among them.
+    """
+    sources: list[Object] = [
+        {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
+    ]
+    return {"name": _API_ACCESS, "projected": {"sources": sources}}
 
 
 def _eviction(pool: Pool) -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from jupyter_ext.clusters.backends.kuberay import names
 from jupyter_ext.clusters.backends.kuberay.names import Identity
-from jupyter_ext.clusters.backends.kuberay.options import Kind, Object
+from jupyter_ext.clusters.backends.kuberay.options import Object
 from jupyter_ext.clusters.backends.kuberay.pods import CONTAINER
 from jupyter_ext.clusters.values import Node, NodeState
 
@@ -173,19 +173,24 @@ def why(pod: Object) -> str:
     return "" if _is_ready(pod) else "It is not ready yet."
 
 
-def node(pod: Object, kinds: Mapping[str, Kind], head_total: dict[str, float]) -> Node:
-    """Return a pod of a cluster as a node."""
+def node(pod: Object, resources: Mapping[str, dict[str, float]]) -> Node:
+    """Return a pod of a cluster as a node.
+
+    Parameters
+    ----------
+    pod
+        The pod.
+    resources
+        What nodes of each kind have, the head's among them.
+    """
     labels = pod["metadata"].get("labels") or {}
-    is_head = labels.get(names.RAY_NODE_TYPE) == "head"
-    kind = "head" if is_head else str(labels.get(names.RAY_GROUP, ""))
+    kind = "head" if labels.get(names.RAY_NODE_TYPE) == "head" else str(labels.get(names.RAY_GROUP, ""))
+    message = why(pod)
     if is_leaving(pod) or pod.get("status", {}).get("phase") in ("Failed", "Succeeded"):
-        state, message = NodeState.STOPPING, why(pod) if not is_leaving(pod) else ""
-    elif _is_ready(pod):
-        state, message = NodeState.RUNNING, ""
+        state, message = NodeState.STOPPING, "" if is_leaving(pod) else message
     else:
-        state, message = NodeState.STARTING, why(pod)
-    total = head_total if is_head else kinds[kind].resources if kind in kinds else {}
-    return Node(id=pod["metadata"]["name"], kind=kind, state=state, total=total, message=message)
+        state = NodeState.STARTING if message else NodeState.RUNNING
+    return Node(id=pod["metadata"]["name"], kind=kind, state=state, total=resources.get(kind, {}), message=message)
 
 
 def _groups(cluster: Object) -> list[Object]:

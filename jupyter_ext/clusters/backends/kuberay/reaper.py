@@ -18,6 +18,7 @@ from jupyter_ext.clusters.backends.kuberay.api import Api
 from jupyter_ext.clusters.backends.kuberay.options import Object
 from jupyter_ext.errors import Conflict
 
+_ROUNDS = 3
 _log = logging.getLogger(__name__)
 
 
@@ -34,16 +35,20 @@ def reap(api: Api, namespace: str | None, *, after: timedelta) -> list[str]:
         How long nobody must have kept one.
     """
     reaped = []
-    clusters, _ = api.list_all("RayCluster", namespace, {names.MANAGED_BY: names.MANAGER})
-    for cluster in clusters:
-        if reading.is_leaving(cluster) or datetime.now(UTC) - kept_at(cluster) < after:
-            continue
-        try:
-            api.delete(cluster, unchanged=True)
-        except Conflict:
-            # Somebody just changed it, perhaps to keep it: the next run looks again.
-            continue
-        reaped.append(cluster["metadata"]["name"])
+    for _ in range(_ROUNDS):
+        clusters, _version = api.list_all("RayCluster", namespace, {names.MANAGED_BY: names.MANAGER})
+        conflicts = 0
+        for cluster in clusters:
+            if reading.is_leaving(cluster) or datetime.now(UTC) - kept_at(cluster) < after:
+                continue
+            try:
+                api.delete(cluster, unchanged=True)
+                reaped.append(cluster["metadata"]["name"])
+            except Conflict:
+                # Somebody just changed it, perhaps to keep it: look again.
+                conflicts += 1
+        if not conflicts:
+            break
     return reaped
 
 

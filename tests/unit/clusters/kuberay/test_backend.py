@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +29,8 @@ KINDS = {
     "gpu": {"cpu": 8, "memory": "64Gi", "gpu": 1, "max_nodes": 2},
 }
 NAME = "ray-ada--default"
+#: Nothing listens there, so nobody waits for an answer.
+NOWHERE = "http://127.0.0.1:9/{namespace}/{service}/{port}"
 Make = Callable[..., KubeRayBackend]
 
 
@@ -64,7 +68,7 @@ def make(kube: KubeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         )
         settings = {
             "kubeconfig": str(path), "workspace": "team", "image": "ray:1", "worker_kinds": KINDS,
-            "admission_timeout": 10, "stop_timeout": 10, **traits,
+            "admission_timeout": 10, "stop_timeout": 10, "address": NOWHERE, **traits,
         }  # fmt: skip
         new = KubeRayBackend(tmp_path, config=Config({"KubeRayBackend": settings}))
         made.append(new)
@@ -122,8 +126,8 @@ def test_a_cluster_starts_is_found_grows_and_ends(backend: KubeRayBackend, kube:
     assert backend.known() == []
     head = backend.start("ada", "default")
     assert (head.owner, head.name) == ("ada", "default")
-    assert head.url == f"http://{NAME}-head-svc.ray.svc:8265"
-    assert head.ready_url == f"http://{NAME}-head-svc.ray.svc:52365/api/local_raylet_healthz"
+    assert head.url == f"http://127.0.0.1:9/ray/{NAME}-head-svc/8265"
+    assert head.ready_url == f"http://127.0.0.1:9/ray/{NAME}-head-svc/52365/api/local_raylet_healthz"
     assert found(backend) == head, "what starts is what is found"
     assert backend.known() == [("ada", "default")]
     wait_until(lambda: [node.state for node in backend.nodes(head)] == [NodeState.RUNNING])
@@ -365,7 +369,7 @@ def test_users_may_have_namespaces_of_their_own(make: Make, operator: Operator, 
     backend.start("ada", "other")
     backend.start("bob", "default")
     assert backend.known() == [("ada", "default"), ("ada", "other"), ("bob", "default")]
-    assert found(backend, "bob").url.split("/")[2] == "ray-bob--default-head-svc.ray-bob.svc:8265"
+    assert found(backend, "bob").url == "http://127.0.0.1:9/ray-bob/ray-bob--default-head-svc/8265"
     assert kube.get("resourcequotas", "ray", "ray-ada") is not None
     assert kube.get("limitranges", "ray", "ray-bob") is not None
     backend.stop("ada", "default")
@@ -609,7 +613,9 @@ def test_why_kuberay_makes_no_pod_is_told(make: Make, operator: Operator) -> Non
 # When the API server is away
 
 
-def test_an_api_server_that_is_away_never_means_dead(backend: KubeRayBackend, kube: KubeApi) -> None:
+def test_an_api_server_that_is_away_never_means_dead(
+    backend: KubeRayBackend, kube: KubeApi, caplog: pytest.LogCaptureFixture
+) -> None:
     head = backend.start("ada", "default")
     assert backend.known() == [("ada", "default")]
     kube.stop()
@@ -628,6 +634,9 @@ def test_an_api_server_that_is_away_never_means_dead(backend: KubeRayBackend, ku
     assert backend.known() == [("ada", "default")]
     assert [kind.name for kind in backend.kinds("ada", "default")] == ["cpu", "gpu"]
     assert "does not answer" in backend.log_tail("ada", "default")
+    time.sleep(0.1)
+    backend.known()
+    assert caplog.text.count("Which clusters there are is not known now") == 1, "asked every few seconds, told once"
     kube.start()
     wait_until(lambda: _finds(backend, head))
 
@@ -743,10 +752,20 @@ def test_wrong_settings_are_told_when_they_are_needed(make: Make) -> None:
         backend.capacity()
 
 
-def test_the_address_of_heads_can_be_another(make: Make, operator: Operator) -> None:
-    backend = make(address="https://gateway.example.org/{namespace}/{service}/{port}")
+def test_without_a_way_to_kubernetes_there_are_no_clusters_and_a_start_says_so(make: Make, tmp_path: Path) -> None:
+    backend = make()
+    backend.kubeconfig = str(tmp_path / "none")
+    assert backend.known() == []
+    with pytest.raises(Invalid, match=r"Set c\.KubeRayBackend\.kubeconfig"):
+        backend.start("ada", "default")
+    backend.kubeconfig = str(tmp_path / "kubeconfig")
+
+
+def test_heads_are_reached_by_their_service(make: Make, operator: Operator) -> None:
+    backend = make(address=KubeRayBackend.address.default_value)
     head = backend.start("ada", "default")
-    assert head.url == f"https://gateway.example.org/ray/{NAME}-head-svc/8265"
+    assert head.url == f"http://{NAME}-head-svc.ray.svc:8265"
+    assert head.ready_url == f"http://{NAME}-head-svc.ray.svc:52365/api/local_raylet_healthz"
 
 
 def test_workspaces_are_named_after_the_hubs_user_or_service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -801,6 +820,13 @@ def test_nothing_of_it_runs_on_when_it_is_not_asked(backend: KubeRayBackend) -> 
     assert {thread for thread in threading.enumerate() if thread.name.startswith("jupyter-ext")} == threads
 
 
+def test_loading_it_costs_little() -> None:
+    code = "import sys, jupyter_ext.clusters.backends.kuberay; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert loaded.isdisjoint({"ray", "pandas", "httpx", "yaml", "kubernetes", "kubernetes_asyncio"})
+
+
 def test_reading_needs_little() -> None:
     pod: dict[str, Any] = {"metadata": {"name": "a", "uid": "u"}}
     assert reading.living_head([pod]) is None
@@ -810,5 +836,5 @@ def test_reading_needs_little() -> None:
     assert reading.why({**pod, "status": {"containerStatuses": [terminated]}}) == "It ran out of memory."
     gated = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}
     assert reading.why({**pod, "status": {"conditions": [gated]}}) == "It is held back from scheduling."
-    node = reading.node({**pod, "status": {"phase": "Succeeded"}}, {}, {})
+    node = reading.node({**pod, "status": {"phase": "Succeeded"}}, {})
     assert (node.kind, node.state) == ("", NodeState.STOPPING)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from support.kube_api import KINDS, Asked, KubeApi
 from support.kuberay_operator import Operator
 
 FOLDER = Path(__file__).parents[4] / "k8s"
+NOWHERE = "http://127.0.0.1:9/{namespace}/{service}/{port}"
 FILES = sorted(FOLDER.glob("*.yaml"))
 
 
@@ -72,11 +73,18 @@ def live(kube: KubeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
     monkeypatch.setattr(looking, "_FRESH_SECONDS", 0.0)
 
     def run(**traits: Any) -> None:
-        settings = {"image": "ray:1", "workspace": "team", "namespace": "ray", "stop_timeout": 10, **traits}
+        settings = {
+            "image": "ray:1",
+            "workspace": "team",
+            "namespace": "ray",
+            "stop_timeout": 10,
+            "address": NOWHERE,
+            **traits,
+        }
         backend = KubeRayBackend(tmp_path, config=Config({"KubeRayBackend": settings}))
         backend._api = Api(Access(kube.url, token=kube.token))
         head = backend.start("ada", "default")
-        namespace = head.url.split(".")[1]
+        namespace = head.url.split("/")[3]
 
         def change(what: Callable[[dict[str, Any]], Any]) -> None:
             kube.edit("rayclusters", "ray-ada--default", what, namespace)
@@ -167,11 +175,16 @@ def test_the_reaper_spares_what_is_kept_at_that_moment(kube: KubeApi) -> None:
 
     def keep(asked: Asked) -> None:
         if asked.method == "DELETE":
-            kube.edit("rayclusters", "a", lambda item: item["metadata"].update(annotations={names.KEPT_AT: "now"}))
+            kept = {names.KEPT_AT: datetime.now(UTC).isoformat()}
+            kube.edit("rayclusters", "a", lambda item: item["metadata"].update(annotations=kept))
 
     kube.before = keep
     api = Api(Access(kube.url, token=kube.token))
-    assert reaper.reap(api, "ray", after=timedelta(0)) == []
+    kube.edit(
+        "rayclusters", "a", lambda item: item["metadata"].update(annotations={names.KEPT_AT: "2020-01-01T00:00Z"})
+    )
+    assert reaper.reap(api, "ray", after=timedelta(hours=1)) == []
+    assert "DELETE" in {asked.method for asked in kube.asked}
     assert kube.get("rayclusters", "a") is not None
     api.close()
 
