@@ -10,7 +10,6 @@ import pandas as pd
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.special import betainc, gammainc
-from scipy.stats import false_discovery_control
 
 from jupyter_ext.labeling.cells import Cells, joint_counts, onehot
 from jupyter_ext.labeling.votes import FloatArray, IntArray, VoteMatrix, as_votes
@@ -155,9 +154,6 @@ class Repeats:
     weights: FloatArray
     pairs: tuple[tuple[int, int], ...] = ()
     notes: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.pairs)
 
 
 def find_repeats(votes: VoteMatrix) -> Repeats:
@@ -474,11 +470,21 @@ class _Sums:
         p_value = np.ones_like(excess)
         if upper.any():
             tails = _upper_tail(self._agreed[upper], self._expected[upper], variance[upper])
-            p_value[upper] = false_discovery_control(tails, method="by")
+            p_value[upper] = _adjusted(tails)
         with np.errstate(invalid="ignore", divide="ignore"):
             shared = np.where(upper | upper.T, excess / (self._most - self._expected), 0.0)
             repeated = np.where(upper | upper.T, excess / (self._votes - self._expected), 0.0)
         return _Pairs(self._agreed, np.nan_to_num(shared), np.nan_to_num(repeated), np.minimum(p_value, p_value.T))
+
+
+def _adjusted(p_values: FloatArray) -> FloatArray:
+    """Adjust p-values (Benjamini and Yekutieli). SciPy's does the same; to import it takes longer than most fits."""
+    n = len(p_values)
+    order, rank = np.argsort(p_values), np.arange(1, n + 1)
+    least = np.minimum.accumulate((p_values[order] * n * (1 / rank).sum() / rank)[::-1])[::-1]
+    adjusted = np.empty(n)
+    adjusted[order] = np.minimum(least, 1.0)
+    return adjusted
 
 
 def _upper_tail(counts: FloatArray, mean: FloatArray, variance: FloatArray) -> FloatArray:

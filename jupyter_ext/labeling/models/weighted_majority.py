@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
 from jupyter_ext.labeling.dependencies import Repeats, find_repeats
-from jupyter_ext.labeling.models._fitting import clamp, gold_of_patterns, normalised
+from jupyter_ext.labeling.models._fitting import gold_of_patterns, normalised
 from jupyter_ext.labeling.models.base import FitReport, LabelModel
 from jupyter_ext.labeling.models.majority import class_sums, majority_balance
 from jupyter_ext.labeling.votes import ABSTAIN, FloatArray, IntArray, VoteMatrix
@@ -84,39 +85,39 @@ class WeightedMajority(LabelModel):
         self.class_prior_ = balance if class_prior is None else class_prior
         self._log_prior = np.zeros(k) if class_prior is None else np.log(np.maximum(class_prior, 1e-300))
         repeats = find_repeats(votes) if repeats is None else repeats
-        row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-        known = gold_of_patterns(gold, patterns.inverse, rows.shape[0])
-        given = np.bincount(rows.indices, weight[row], votes.shape[1])
-        q = class_sums(rows, k, repeats.weights[rows.indices])
-        q /= np.maximum(q.sum(axis=1, keepdims=True), 1e-300)
+        cells = _VotedFor(rows, k)
+        known = gold_of_patterns(gold, patterns.inverse, rows.shape[0])[cells.row]
+        per_vote = np.repeat(weight, np.diff(rows.indptr))
+        given = np.bincount(rows.indices, per_vote, votes.shape[1])
+        sums = cells.sums(repeats.weights[rows.indices])
+        proba, best = sums / np.bincount(cells.row, sums)[cells.row], cells.best(sums)
         converged, n_iterations = False, 0
         while not converged and n_iterations < max_iterations:
             n_iterations += 1
-            clamp(q, known)
-            right = np.bincount(rows.indices, weight[row] * q[row, rows.data - 1], votes.shape[1])
+            proba = np.where(known == ABSTAIN, proba, known == cells.of_class)
+            right = np.bincount(rows.indices, per_vote * proba[cells.of_vote], votes.shape[1])
             accuracy = (right + _RIGHT) / (given + _RIGHT + _WRONG)
             # A voter below chance is not turned round: it decides where nobody else votes, and nowhere else.
             self.weights_ = np.maximum(np.log(accuracy * (k - 1) / (1 - accuracy)), LEAST) * repeats.weights
-            before, q = q.argmax(axis=1), self._proba(rows)
-            converged = bool((before == q.argmax(axis=1)).all())
+            sums = cells.sums(self.weights_[rows.indices])
+            proba, other = cells.softmax(sums, self._log_prior)
+            before, best = best, cells.best(sums + self._log_prior[cells.of_class])
+            converged = bool((before == best).all())
+        mass = cells.mass(proba, other, self._log_prior, weight)
         self.report = FitReport(
             method=self.method,
             reason=reason,
             n_rows=votes.shape[0],
             n_covered=int(votes.covered.sum()),
             n_patterns=len(patterns.counts),
-            class_balance=tuple((weight @ q / weight.sum()).tolist()),
+            class_balance=tuple((mass / max(float(mass.sum()), 1e-300)).tolist()),
             n_iterations=n_iterations,
             converged=converged,
             notes=repeats.notes,
         )
 
-    def _proba(self, rows: sparse.csr_array) -> FloatArray:
-        scores = class_sums(rows, self.n_classes, self.weights_[rows.indices]) + self._log_prior
-        return normalised(scores)[0]
-
     def _pattern_proba(self, rows: sparse.csr_array) -> FloatArray:
-        return self._proba(rows)
+        return normalised(class_sums(rows, self.n_classes, self.weights_[rows.indices]) + self._log_prior)[0]
 
     def _weights(self, row: sparse.csr_array, first: int, second: int) -> list[tuple[str, int, float]]:
         lines = [("(prior)", ABSTAIN, float(self._log_prior[first] - self._log_prior[second]))]
@@ -124,3 +125,41 @@ class WeightedMajority(LabelModel):
             vote = int(stored) - 1
             lines.append((self.voters[j], vote, float(self.weights_[j]) * ((vote == first) - (vote == second))))
         return lines
+
+
+class _VotedFor:
+    """The classes that each row has votes for, one after the other: a fit costs what these do, not rows by classes."""
+
+    def __init__(self, rows: sparse.csr_array, n_classes: int) -> None:
+        row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+        cells, self.of_vote = np.unique(row * n_classes + rows.data.astype(np.int64) - 1, return_inverse=True)
+        self.row, self.of_class = np.divmod(cells, n_classes)
+        self._starts = np.flatnonzero(np.diff(self.row, prepend=-1))
+        self._place = np.cumsum(np.diff(self.row, prepend=-1) > 0) - 1
+
+    def sums(self, per_vote: FloatArray) -> FloatArray:
+        """Add up what the votes for each cell weigh."""
+        return np.bincount(self.of_vote, per_vote, len(self.row)).astype(np.float64)
+
+    def best(self, scores: FloatArray) -> npt.NDArray[np.bool_]:
+        """Return which cells are the best of their row."""
+        best: npt.NDArray[np.bool_] = scores >= np.maximum.reduceat(scores, self._starts)[self._place]
+        return best
+
+    def softmax(self, sums: FloatArray, log_prior: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the probability of each cell, and of each of its row's other classes in units of the class's prior."""
+        scores = sums + log_prior[self.of_class]
+        top = np.maximum(np.maximum.reduceat(scores, self._starts), log_prior.max())
+        voted, other = np.exp(scores - top[self._place]), np.exp(-top)
+        prior = np.exp(log_prior)
+        total = np.add.reduceat(voted, self._starts) + other * np.maximum(
+            prior.sum() - np.add.reduceat(prior[self.of_class], self._starts), 0.0
+        )
+        return voted / total[self._place], (other / total)[self._place]
+
+    def mass(self, proba: FloatArray, other: FloatArray, log_prior: FloatArray, weight: FloatArray) -> FloatArray:
+        """Add up the probability of each class over the rows that have votes, (k,)."""
+        prior, share = np.exp(log_prior), weight[self.row]
+        everywhere = float((share * other)[self._starts].sum())
+        more = np.bincount(self.of_class, share * (proba - other * prior[self.of_class]), len(prior))
+        return np.asarray(everywhere * prior + more)

@@ -5,9 +5,10 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy.stats import false_discovery_control
 
 from jupyter_ext.labeling import VoteMatrix
-from jupyter_ext.labeling.dependencies import find_correlated, find_repeats, vote_weights
+from jupyter_ext.labeling.dependencies import _adjusted, find_correlated, find_repeats, vote_weights
 
 
 def keywords(
@@ -155,6 +156,12 @@ def test_nothing_to_compare(L):
     assert table.columns.tolist() == ["voter", "other", "excess", "p_value", "cluster"]
     assert table.empty
     assert vote_weights(L).tolist() == [1.0] * L.shape[1]
+
+
+@pytest.mark.parametrize("n", [1, 2, 50])
+def test_p_values_are_adjusted_as_scipy_does(n):
+    p_values = np.random.default_rng(n).random(n) ** 4
+    np.testing.assert_allclose(_adjusted(p_values), false_discovery_control(p_values, method="by"))
 
 
 def some_matrices() -> list[np.ndarray]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -30,6 +32,34 @@ def test_known_answers_tell_who_is_better_where_voters_alone_do_not():
     blind, told = (fit_label_model(votes, method="weighted_majority", gold=known) for known in (None, gold))
     assert (told.predict(votes)[300:] == truth[300:]).mean() > (blind.predict(votes)[300:] == truth[300:]).mean()
     assert told.weights_.argmax() == 0
+
+
+@pytest.mark.parametrize("class_prior", [None, [0.5, 0.3, 0.2]])
+def test_the_balance_is_that_of_the_rows_that_have_votes(class_prior):
+    random = np.random.default_rng(0)
+    truth = random.choice(3, 2000, p=[0.5, 0.3, 0.2])
+    dense = np.where(random.random((2000, 4)) < 0.7, truth[:, None], random.integers(0, 3, (2000, 4)))
+    dense[random.random((2000, 4)) < 0.6] = -1
+    gold = np.where(np.arange(2000) < 100, 2 - truth, -1)
+    model = fit_label_model(dense, method="weighted_majority", class_prior=class_prior, gold=gold)
+    # Answers against the votes don't keep the labels of the others from settling.
+    assert model.report.converged
+    covered = (dense >= 0).any(axis=1)
+    np.testing.assert_allclose(model.report.class_balance, model.predict_proba(dense)[covered].mean(axis=0))
+
+
+def test_a_fit_takes_no_table_of_rows_by_classes():
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 2000, 20_000)
+    dense = np.where(random.random((20_000, 5)) < 0.7, truth[:, None], random.integers(0, 2000, (20_000, 5)))
+    votes = VoteMatrix.from_dense(dense, n_classes=2000)
+    tracemalloc.start()
+    try:
+        WeightedMajority(votes)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 40_000_000  # such a table is 320 MB
 
 
 def with_copies(n: int = 4000, seed: int = 0):
