@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from jupyter_ext.client.jobs import Job
 from jupyter_ext.errors import Conflict, Invalid, NotFound
 from jupyter_ext.jobs.values import JobState
 from jupyter_ext.magics import _base
-from jupyter_ext.magics.jobs import JobMagics, complete_job, complete_submit_job
+from jupyter_ext.magics.jobs import JobMagics, complete_job, complete_paused_job, complete_submit_job
 
 pytestmark = pytest.mark.ray
 
@@ -77,6 +78,27 @@ def test_waiting_shows_log_and_brings_variables_back(shell: InteractiveShell, tr
         job.wait(timeout=0.1, show=False)
     assert shell.run_line_magic("cancel_job", '"long one"').id == job.id
     assert job.wait(timeout=60, show=False).state is JobState.CANCELLED
+
+
+def test_a_sweep_that_is_waited_for_is_a_table(shell: InteractiveShell) -> None:
+    line = "--name squares --sweep n=2,3 --param base=10 --fetch y --cpus 0 --wait"
+    with capture_output() as captured:
+        table = shell.run_cell_magic("submit_job", line, "y = base + n * n")
+    assert table["y"].tolist() == [14, 19]
+    assert "[job] squares: succeeded" in captured.stdout
+
+
+def test_pause_and_resume(shell: InteractiveShell) -> None:
+    job = shell.run_cell_magic("submit_job", "--name held --priority 3", "import time; time.sleep(99)")
+    for name in ("job", "pause_job"):
+        assert shell.run_line_magic(name, "held").id == job.id
+    deadline = time.monotonic() + 60
+    while job.state is not JobState.PAUSED:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert complete_paused_job(_base.shared_client(), "%resume_job ") == ["held"]
+    assert shell.run_line_magic("resume_job", "held").state is not JobState.PAUSED
+    shell.run_line_magic("cancel_job", "held")
 
 
 def test_files_are_submitted_too(shell: InteractiveShell, tmp_path: Path) -> None:

@@ -129,6 +129,32 @@ def test_a_sweep_is_a_table(client: Any) -> None:
     assert "result" not in job.results(fetch=False)
 
 
+def test_a_notebook_comes_back_as_it_was_run(client: Any, tmp_path: Path) -> None:
+    import nbformat
+    from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+    month = new_code_cell("month = 'april'", metadata={"tags": ["parameters"]})
+    old = new_code_cell("total = base + 1\nprint(month, total)", outputs=[new_output("stream", text="old")])
+    nbformat.write(new_notebook(cells=[month, old]), tmp_path / "report.ipynb")
+    jobs = client.jobs.options(parameters={"month": "may"}, send={"base": 41}, fetch="total")
+    job = jobs.submit(tmp_path / "report.ipynb")
+    assert job.result(timeout=120) == {"total": 42}
+    run = job.notebook(tmp_path / "run.ipynb")
+    assert run.cells[-1].outputs[0].text == "may 42\n"
+    assert nbformat.read(tmp_path / "run.ipynb", as_version=4) == run
+    assert job.name == "report"
+    with pytest.raises(NotFound, match="runs no notebook"):
+        client.jobs.submit("1").notebook()
+
+
+def test_a_command_finds_its_parameters(client: Any, tmp_path: Path) -> None:
+    jobs = client.jobs.options(parameters={"lr": 0.1}, sweep={"depth": [2, 3]}, cpus=0)
+    job = jobs.submit(jupyter_ext.shell("echo $lr $depth"))
+    assert job.wait(timeout=120, show=False).state is JobState.SUCCEEDED
+    assert [child.logs().splitlines()[-1] for child in job.children()] == ["0.1 2", "0.1 3"]
+    assert job.result()["state"].tolist() == ["succeeded", "succeeded"]
+
+
 def test_code_that_hands_back_nothing_has_no_result(client: Any) -> None:
     assert client.jobs.submit("1 + 1").result(timeout=60) is None
 

@@ -23,6 +23,7 @@ class StubApi:
         self.workspace = "w"
         self.jobs: dict[str, dict[str, Any]] = {}
         self.posts: list[dict[str, Any]] = []
+        self.schedules: list[dict[str, Any]] = []
         self.blobs: dict[str, bytes] = {}
         #: What the next submissions meet with: ``(status, message)``, or "lost" for an answer that never arrives.
         self.mishaps: list[Any] = []
@@ -72,6 +73,15 @@ class StubApi:
             return (200, None) if digest in self.blobs else (404, missing)
         if (method, path) == ("POST", "jobs"):
             return self._submit(json.loads(body))
+        if path == "jobs/schedules":
+            if method == "GET":
+                return 200, {"items": [self._schedule(asked) for asked in self.schedules], "next_cursor": None}
+            self.schedules.append(json.loads(body))
+            return 201, self._schedule(self.schedules[-1])
+        if path == "jobs/usage":
+            since = query.get("since", "2026-01-01T00:00:00Z")
+            counts = {"jobs": 3, "attempts": 4, "cpu_seconds": 120.0, "gpu_seconds": 0.0}
+            return 200, {"owner": "ada", "since": since, **counts}
         if (method, path) == ("GET", "jobs"):
             found = [job for job in self.jobs.values() if job["name"] == query.get("name", job["name"])]
             return 200, {"items": found[::-1], "next_cursor": None}
@@ -79,6 +89,11 @@ class StubApi:
             if path == f"jobs/{job['id']}":
                 return 200, {**job, "source": "1"}
         return 404, missing
+
+    def _schedule(self, asked: dict[str, Any]) -> dict[str, Any]:
+        moment = datetime.now(UTC).isoformat()
+        facts = {name: asked[name] for name in ("name", "cron", "timezone")}
+        return {**facts, "id": "schedule-1", "owner": "ada", "enabled": True, "next_at": moment, "created_at": moment}
 
     def _submit(self, spec: dict[str, Any]) -> tuple[int, Any] | None:
         self.posts.append(spec)
