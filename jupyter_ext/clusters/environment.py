@@ -8,6 +8,7 @@ import os
 import pkgutil
 import platform
 import sys
+from collections.abc import Iterator
 
 from jupyter_ext.values import Value
 
@@ -26,29 +27,38 @@ class Environment(Value):
 
 
 def read_environment() -> Environment:
-    """Return the environment of this process. Read again only after something was installed or removed."""
-    # The working directory is on the path of a server or a kernel, and not on a job's.
+    """Return the environment of this process and of the jobs that run under it, in its Python and its folder.
+
+    Distributions are read again only after something was installed or removed.
+    """
+    # A job's process has its working directory on its path, whether this one has or not.
     here = os.path.realpath(os.curdir)
     paths = tuple(dict.fromkeys(path for path in sys.path if path and os.path.realpath(path) != here))
-    return _read(paths, tuple(map(_changed, paths)))
+    found = _read(paths, tuple(map(_changed, paths)))
+    beside = {name: () for name in _names((here,)) if name not in found.modules}
+    return found.model_copy(update={"modules": {**beside, **found.modules}})
 
 
 @functools.lru_cache(maxsize=1)
 def _read(paths: tuple[str, ...], _changes: tuple[int, ...]) -> Environment:
-    standard = sys.stdlib_module_names
-    modules: dict[str, tuple[str, ...]] = {name: () for name in standard if not name.startswith("_")}
-    modules |= {module.name: () for module in pkgutil.iter_modules(paths) if not module.name.startswith("_")}
-    modules |= {
-        name: tuple(sorted(set(distributions)))
-        for name, distributions in importlib.metadata.packages_distributions().items()
-        if name.isidentifier()
-    }
+    modules: dict[str, tuple[str, ...]] = dict.fromkeys((*sys.stdlib_module_names, *_names(paths)), ())
+    for name, distributions in importlib.metadata.packages_distributions().items():
+        modules[name] = tuple(sorted(set(distributions)))
     return Environment(
         python=platform.python_version(),
         executable=sys.executable or None,
         packages={found.name: found.version for found in importlib.metadata.distributions() if found.name},
-        modules=modules,
+        modules={name: modules[name] for name in sorted(modules) if name.isidentifier() and not name.startswith("_")},
     )
+
+
+def _names(paths: tuple[str, ...]) -> Iterator[str]:
+    """Yield what can be imported from some folders; a folder in them may be a package without saying so."""
+    yield from (module.name for module in pkgutil.iter_modules(paths))
+    for path in paths:
+        if os.path.isdir(path):
+            with os.scandir(path) as entries:
+                yield from (entry.name for entry in entries if entry.name.isidentifier() and entry.is_dir())
 
 
 def _changed(path: str) -> int:
