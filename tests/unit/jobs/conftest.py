@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -112,6 +113,7 @@ class Connection:
 
     jobs: ProcessJobs
     incarnation: str
+    python: str = sys.executable
 
 
 class ProcessClusters:
@@ -164,6 +166,22 @@ def attempt(tmp_path: Path) -> Iterator[Attempt]:
     made = Attempt(Objects(tmp_path / "objects"))
     yield made
     made.close()
+
+
+@pytest.fixture
+def s3_objects() -> Iterator[Objects]:
+    """An object store in a real S3 server (moto)."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = {"endpoint_url": f"http://{host}:{port}", "region_name": "us-east-1"}
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    boto3.client("s3", **endpoint, **keys).create_bucket(Bucket="bucket")
+    yield Objects("s3://bucket/prefix", {"key": "test", "secret": "test", "client_kwargs": endpoint})
+    server.stop()
 
 
 @pytest.fixture

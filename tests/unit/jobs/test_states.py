@@ -13,7 +13,7 @@ from jupyter_ext.jobs.values import JobState
 
 RUNNER_SIDE = [
     *("runner", "reporter", "capture", "protocol", "report", "checkpoint", "logs", "states", "values"),
-    *("exchange", "patience", "stop", "processes", "run_shell", "run_notebook"),
+    *("exchange", "patience", "stop", "processes", "run_shell", "run_notebook", "ray_train"),
 ]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
