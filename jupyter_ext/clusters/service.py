@@ -52,6 +52,8 @@ class Connection:
     token: str = field(repr=False)
     incarnation: str
     jobs: RayJobs = field(repr=False, compare=False)
+    #: The interpreter that runs jobs there.
+    python: str
 
 
 class ClusterService(LoggingConfigurable):
@@ -269,10 +271,10 @@ class ClusterService(LoggingConfigurable):
         head = self.backend.find(owner, name)
         if head is not None:
             self.backend.keep(head)
-        row = self._row(owner, name)
-        if row is None:
+        known = self._row(owner, name)
+        if known is None:
             return
-        row = self._refreshed(row)
+        row = self._refreshed(known)
         if row["state"] not in (ClusterState.RUNNING, ClusterState.UNREACHABLE):
             return
         busy = self.has_live_jobs(owner)
@@ -289,7 +291,7 @@ class ClusterService(LoggingConfigurable):
         elif now() - row["used_at"] > timedelta(seconds=self.idle_timeout):
             self.stop(owner, name, f"Stopped after {self.idle_timeout / 60:.0f} minutes without jobs.")
 
-    def _used(self, row: Row) -> None:
+    def _used(self, row: Mapping[Any, Any]) -> None:
         if now() - row["used_at"] > timedelta(seconds=min(60.0, self.idle_timeout / 4)):
             with self.store.write() as tx:
                 ledger.touch(tx, row["owner"], row["name"])
@@ -361,7 +363,8 @@ class ClusterService(LoggingConfigurable):
         known = self._connections.get(head.incarnation)
         if known is None:
             jobs = RayJobs(head.url, head.token)
-            made = Connection(head.owner, head.name, head.url, head.token, head.incarnation, jobs)
+            facts = (head.owner, head.name, head.url, head.token, head.incarnation)
+            made = Connection(*facts, jobs, self.backend.python)
             known = self._connections.setdefault(head.incarnation, made)
         return known
 
@@ -396,10 +399,14 @@ class ClusterService(LoggingConfigurable):
         with self.store.write() as tx:
             ledger.move(tx, owner, name, state, message, backend=self.backend.kind, only_from=only_from, facts=facts)
 
-    def _refreshed(self, row: Row) -> Row:
+    def _refreshed(self, row: Mapping[Any, Any]) -> Mapping[Any, Any]:
         """Return the row after comparing what it says with what is."""
         owner, name, state = row["owner"], row["name"], ClusterState(row["state"])
-        head = self.backend.find(owner, name)
+        try:
+            head = self.backend.find(owner, name)
+        except Unavailable as error:
+            # Who would know does not answer now, which is no reason to hide what was known last.
+            return {**row, "state": ClusterState.UNREACHABLE.value, "message": error.message}
         if state in (ClusterState.RUNNING, ClusterState.UNREACHABLE) and head is not None:
             try:
                 self._connect(head).jobs.version(timeout=_PROBE_SECONDS)
@@ -424,7 +431,7 @@ class ClusterService(LoggingConfigurable):
         if running >= self.max_clusters:
             raise Conflict(f"You have {running} clusters running, and may have {self.max_clusters}. Stop one first.")
 
-    def _say(self, row: Row, nodes: Iterable[Node]) -> str:
+    def _say(self, row: Mapping[Any, Any], nodes: Iterable[Node]) -> str:
         """Return what there is to say of a cluster that runs; who listens to its events is told when it is new."""
         message = scale_up(nodes) or _RUNNING
         if message != row["message"]:
@@ -439,7 +446,7 @@ class ClusterService(LoggingConfigurable):
             )
         return message
 
-    def _value(self, row: Row) -> Cluster:
+    def _value(self, row: Mapping[Any, Any]) -> Cluster:
         owner, name, message = row["owner"], row["name"], row["message"]
         total, available, nodes = self.backend.capacity(), dict[str, float](), tuple[Node, ...]()
         head = self.backend.find(owner, name) if row["state"] == ClusterState.RUNNING else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import shlex
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -479,7 +478,7 @@ class Steps:
             connection.jobs.submit(
                 attempt["submission_id"],
                 # `exec`: without it a shell stands between, and the driver outlives its head as an orphan.
-                f"exec {shlex.quote(sys.executable)} -m jupyter_ext.jobs.runner",
+                f"exec {shlex.quote(connection.python)} -m jupyter_ext.jobs.runner",
                 env={**context.environ(), "RAY_JOB_STOP_WAIT_TIME_S": str(self._settings.stop_grace_s)},
                 **driver(Resources(**row["resources"])),
                 metadata={"job": row["id"], "name": row["name"], "attempt": str(number), "owner": row["owner"]},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,8 @@ class ClusterBackend(LoggingConfigurable):
 
     #: What a user reads in `Cluster.backend`.
     kind: str
+    #: The interpreter that runs jobs on a cluster's nodes: where they are this machine, the one that runs this.
+    python: str = sys.executable
 
     def __init__(self, home: Path, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -38,6 +38,9 @@ class KubeRaySettings(ClusterBackend):
         "http://{service}.{namespace}.svc:{port}", help="How the ports of a head are reached from the server."
     ).tag(config=True)
 
+    python = Unicode("python", help="The interpreter in the image that runs jobs: a name on its PATH, or a path.").tag(
+        config=True
+    )
     image = Unicode(help="Image of heads and workers: Ray, jupyter-ext, the kernel's Python, what jobs import.").tag(
         config=True
     )
