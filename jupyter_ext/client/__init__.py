@@ -98,6 +98,9 @@ class Client:
 
         return Monitors(self)
 
+    def __reduce__(self) -> str:
+        raise TypeError("a client of the workspace, and what it returned, stay here: it holds your token")
+
     def __repr__(self) -> str:
         return f"<jupyter_ext client of {self.transport.url}>"
 

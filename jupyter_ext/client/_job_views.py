@@ -216,7 +216,7 @@ def schedule_table(schedules: Sequence[Schedule]) -> str:
     """Return schedules as a table."""
     if not schedules:
         return "<p>No schedules. Make one: <code>%%submit_job --cron '0 6 * * *'</code> at the top of a cell.</p>"
-    heads = _heads("schedule", "when", "next", "")
+    heads = _heads("schedule", "when", "", "")
     rows = "".join(
         f"<tr title='{escape(one.id)}'>" + "".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in row)
         for one, row in ((one, _schedule_cells(one)) for one in schedules)
@@ -238,7 +238,9 @@ def _schedule_cells(one: Schedule) -> tuple[str, ...]:
 
 def usage(found: JobUsage) -> str:
     """Return in a sentence what jobs held of their clusters."""
-    times = f"{span(timedelta(seconds=found.cpu_seconds))} of CPU, {span(timedelta(seconds=found.gpu_seconds))} of GPU"
+    times = f"{span(timedelta(seconds=found.cpu_seconds))} of CPU"
+    if found.gpu_seconds:
+        times += f", {span(timedelta(seconds=found.gpu_seconds))} of GPU"
     peak = f"; at most {size(found.peak_memory_bytes)} of memory at a time" if found.peak_memory_bytes else ""
     jobs, attempts = _count(found.jobs, "job"), _count(found.attempts, "attempt")
     return f"Since {found.since.astimezone():%d %b %H:%M}: {jobs} in {attempts} held {times}{peak}."

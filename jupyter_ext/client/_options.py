@@ -45,11 +45,33 @@ class Options(TypedDict, total=False):
     timezone: str
 
 
-NAMES = tuple(Options.__annotations__)
+DEFAULTS: Options = {
+    "name": None,
+    "cpus": 1,
+    "gpus": 0,
+    "memory": None,
+    "workers": 0,
+    "accelerator": None,
+    "priority": 0,
+    "retries": 0,
+    "timeout": None,
+    "after": None,
+    "send": None,
+    "fetch": (),
+    "parameters": None,
+    "sweep": None,
+    "key": None,
+    "dataset": None,
+    "label_set": None,
+    "tags": None,
+    "check": True,
+    "timezone": "UTC",
+}
+NAMES = tuple(DEFAULTS)
 #: What notebooks show and complete.
 SIGNATURE = inspect.Signature(
     [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
-    + [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=...) for name in NAMES]
+    + [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in DEFAULTS.items()]
 )
 
 

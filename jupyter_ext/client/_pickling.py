@@ -22,6 +22,7 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 from jupyter_ext.errors import Invalid
+from jupyter_ext.jobs.functions import Travelling
 
 #: cloudpickle keeps one list of modules for the whole process.
 _registering = threading.Lock()
@@ -58,8 +59,10 @@ def pickle_all(variables: Mapping[str, Any]) -> Pickled:
                 try:
                     _pickle(value)
                 except Exception as own:
+                    function = isinstance(value, Travelling)
+                    what = f"The function {name!r}" if function else f"The variable {name!r} ({type(value).__name__})"
                     raise Invalid(
-                        f"The variable {name!r} ({type(value).__name__}) can't be sent: it can't be pickled "
+                        f"{what} can't be sent{', with what it refers to' if function else ''}: it can't be pickled "
                         f"({type(own).__name__}: {own}). Send plain data and build it inside the job."
                     ) from own
             raise Invalid(f"The variables can't be sent together: {error}") from error

@@ -177,7 +177,7 @@ class Jobs:
         if check is not None:
             check.require()
         job = draft.complete(self._client.transport, self._client.outbox).model_copy(update={"idempotency_key": None})
-        timezone = jobs._options.get("timezone", "UTC")
+        timezone = jobs._options.get("timezone", _options.DEFAULTS["timezone"])
         facts = {"name": job.name, "cron": cron, "timezone": timezone, "job": job.model_dump(mode="json")}
         return Schedule.model_validate(self._client.transport.post("jobs/schedules", facts))
 
@@ -247,46 +247,46 @@ class Jobs:
     def _draft(self, thing: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Draft, _Check | None]:
         if isinstance(thing, JobSpec):
             return Draft(thing), None
-        options = self._options
-        sets = _options.grid(options.get("sweep"))
-        parameters = _options.parameters_of(options.get("parameters"))
+        options: Options = {**_options.DEFAULTS, **self._options}
+        sets = _options.grid(options["sweep"])
+        parameters = _options.parameters_of(options["parameters"])
         later = {*parameters, *(name for one in sets for name in one)}
         if callable(thing) and any({*parameters, *one} != later for one in sets):
             raise Invalid("Every set of a function's sweep must name the same parameters.", field="sweep")
         work = _understand(thing, args, keywords, later, options)
-        variables = {**work.variables, **(options.get("send") or {})}
+        variables = {**work.variables, **(options["send"] or {})}
         pickled = pickle_all(variables) if variables else None
         here = read_environment()
         facts = {
-            "name": options.get("name") or work.name,
+            "name": options["name"] or work.name,
             "source": work.source,
             "kind": work.kind,
             "parameters": {**work.parameters, **parameters},
-            "fetch": work.fetch or _options.names(options.get("fetch", ())),
+            "fetch": work.fetch or _options.names(options["fetch"]),
             "resources": {
-                "cpus": options.get("cpus", 1),
-                "gpus": options.get("gpus", 0),
-                "memory_bytes": parse_memory(options.get("memory")),
-                "accelerator": options.get("accelerator"),
-                "workers": options.get("workers", 0),
+                "cpus": options["cpus"],
+                "gpus": options["gpus"],
+                "memory_bytes": parse_memory(options["memory"]),
+                "accelerator": options["accelerator"],
+                "workers": options["workers"],
             },
-            "priority": options.get("priority", 0),
-            "retries": options.get("retries", 0),
-            "timeout_s": parse_seconds(options.get("timeout")),
-            "after": _references(options.get("after")),
+            "priority": options["priority"],
+            "retries": options["retries"],
+            "timeout_s": parse_seconds(options["timeout"]),
+            "after": _references(options["after"]),
             "sweep": sets,
             # Its own key from the beginning: an answer that gets lost costs no second job.
-            "idempotency_key": options.get("key") or new_id("submission"),
-            "dataset_id": _id_of(options.get("dataset")),
-            "label_set_id": _id_of(options.get("label_set")),
+            "idempotency_key": options["key"] or new_id("submission"),
+            "dataset_id": _id_of(options["dataset"]),
+            "label_set_id": _id_of(options["label_set"]),
             "environment": _used(here),
-            "tags": dict(options.get("tags") or {}),
+            "tags": dict(options["tags"] or {}),
         }
         try:
             spec = JobSpec.model_validate(facts)
         except ValueError as error:
             raise Invalid(f"The job can't be submitted so: {_sentence(error)}") from error
-        check = _Check(self._client, here, work, pickled.needs if pickled else None, options.get("check", True))
+        check = _Check(self._client, here, work, pickled.needs if pickled else None, options["check"])
         return Draft(spec, pickled.data if pickled else None), check
 
     def _send(self, draft: Draft, check: _Check | None) -> Job:
@@ -359,10 +359,10 @@ def _understand(thing: Any, args: tuple[Any, ...], keywords: Any, later: set[str
     elif isinstance(thing, Command):
         work = _sources.of_command(thing)
     else:
-        if "send" in options or "fetch" in options:
+        if options["send"] or options["fetch"]:
             raise Invalid("A function takes arguments, and hands back what it returns: send and fetch are for code.")
         return _sources.of_function(thing, args, keywords, later)
-    if work.kind == "shell" and (options.get("send") or options.get("fetch")):
+    if work.kind == "shell" and (options["send"] or options["fetch"]):
         raise Invalid(
             "A shell command has no variables to send or to fetch. Its parameters are environment variables, and files "
             "it writes stay where it writes them."

@@ -29,7 +29,7 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_function_runs_with_what_it_refers_to(client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "beside.py").write_text("def slope(x):\n    return 3 * x\n")
+    (tmp_path / "beside.py").write_text("class Points(list):\n    pass\n\ndef slope(x):\n    return 3 * x\n")
     monkeypatch.syspath_prepend(tmp_path)
     beside = __import__("beside")
     offset = 4
@@ -38,10 +38,11 @@ def test_a_function_runs_with_what_it_refers_to(client: Any, tmp_path: Path, mon
         from jupyter_ext.jobs import progress
 
         progress(1, 1, power=power)
-        return {"ys": [beside.slope(x) ** power + offset for x in xs]}
+        return {"ys": beside.Points(beside.slope(x) ** power + offset for x in xs)}
 
     job = client.jobs.options(tags={"team": "a"}).submit(line, [1, 2], power=2)
     assert job.result() == {"ys": [13, 40]}
+    assert type(job.result()["ys"]) is beside.Points
     assert job.parameters == {"power": 2}
     detail = job.refresh()
     assert (detail.name, detail.tags) == ("line", {"team": "a"})

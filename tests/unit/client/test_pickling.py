@@ -13,8 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from jupyter_ext.client import Client
 from jupyter_ext.client._pickling import own_file, own_modules, pickle_all
 from jupyter_ext.errors import Invalid
+from jupyter_ext.jobs.functions import Travelling
 
 
 @pytest.fixture
@@ -73,6 +75,18 @@ def test_which_modules_are_the_users_own(mine: ModuleType, tmp_path: Path, monke
 def test_what_can_not_be_pickled_is_named() -> None:
     with pytest.raises(Invalid, match=r"'lock' \(lock\) can't be sent"):
         pickle_all({"x": 1, "lock": threading.Lock()})
+
+
+def test_a_function_takes_no_client_along() -> None:
+    client = Client("http://127.0.0.1:9", "a token")
+
+    def train() -> object:
+        return client.jobs
+
+    with pytest.raises(
+        Invalid, match=r"The function 'train' can't be sent, with what it refers to: .*holds your token"
+    ):
+        pickle_all({"train": Travelling(train)})
 
 
 def test_what_is_shared_stays_shared() -> None:
