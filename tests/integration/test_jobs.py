@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+import nbformat
 import pandas as pd
 import psutil
 import pytest
@@ -243,3 +244,41 @@ def test_ray_forgets_what_has_ended(shop: Shop) -> None:
     while left := [job.submission_id for job in connection.jobs.list() if job.submission_id.startswith("job-")]:
         assert time.monotonic() < deadline, left
         time.sleep(0.5)
+
+
+SAVES_AT_THE_STOP = """
+import time
+import ray
+from jupyter_ext.jobs import checkpoint
+checkpoint.on_stop(lambda: (7, "state"))
+ray.init()  # puts a handler of its own in the place of ours
+print("begun", flush=True)
+time.sleep(300)
+"""
+
+
+def living(job_id: str) -> list[psutil.Process]:
+    """The processes of a job."""
+    processes = psutil.process_iter(["environ", "status"])
+    mine = (process for process in processes if job_id in (process.info["environ"] or {}).get("JUPYTER_EXT_JOB", ""))
+    return [process for process in mine if process.info["status"] != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.parametrize("kind", ["python", "shell", "notebook"])
+def test_what_is_told_to_stop_saves_first_and_leaves_no_process(shop: Shop, kind: str) -> None:
+    source = SAVES_AT_THE_STOP
+    if kind == "shell":
+        source = f"python - <<'END'\n{SAVES_AT_THE_STOP}\nEND\necho never"
+    elif kind == "notebook":
+        source = nbformat.writes(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(SAVES_AT_THE_STOP)]))
+    job_id = shop.submit(source, kind=kind)
+    shop.until(job_id, lambda job: "begun" in shop.log(job_id))
+    shop.workspace.jobs.pause(job_id, owner=OWNER)
+    job = shop.until(job_id, lambda job: job.state is JobState.PAUSED)
+    assert job.message == "Paused; it goes on from step 7 when resumed.", shop.log(job_id)
+    assert "never" not in shop.log(job_id)
+    deadline = time.monotonic() + 20
+    while left := living(job_id):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+    shop.workspace.jobs.cancel(job_id, owner=OWNER)
