@@ -1,4 +1,5 @@
 import { LabIcon } from '@jupyterlab/ui-components';
+import type { ClusterState, NodeState } from './api/clusters';
 import type { JobState } from './api/jobs';
 
 /** Draw 16 × 16 strokes in the colour of the text around. */
@@ -16,6 +17,7 @@ const starting = icon(
   'starting',
   '<circle cx="8" cy="8" r="6.25" stroke-dasharray="2.5 2.4"/><path d="M8 5.5v5M5.5 8h5"/>'
 );
+const running = icon('running', `${CIRCLE}<path d="M6.75 5.25v5.5L11 8z" fill="currentColor" stroke="none"/>`);
 const stopping = icon(
   'stopping',
   `${CIRCLE}<rect x="5.75" y="5.75" width="4.5" height="4.5" fill="currentColor" stroke="none"/>`
@@ -26,14 +28,32 @@ export const STATE_ICONS: Readonly<Record<JobState, LabIcon>> = {
   queued,
   admitted: queued,
   starting,
-  running: icon('running', `${CIRCLE}<path d="M6.75 5.25v5.5L11 8z" fill="currentColor" stroke="none"/>`),
-  interrupted: icon('interrupted', `${CIRCLE}<path d="M6.5 5.75v4.5M9.5 5.75v4.5"/>`),
+  running,
+  interrupted: icon('interrupted', '<path d="M13 4v3h-3M13 7A5.5 5.5 0 1 0 13.25 9.5"/>'),
   cancelling: stopping,
+  paused: icon('paused', `${CIRCLE}<path d="M6.5 5.75v4.5M9.5 5.75v4.5"/>`),
   succeeded: icon('succeeded', `${CIRCLE}<path d="M5.25 8.25l2 2 3.5-4"/>`),
   failed: icon('failed', `${CIRCLE}<path d="M8 4.75V8.5M8 11v.1"/>`),
   cancelled: icon('cancelled', `${CIRCLE}<path d="M3.75 12.25l8.5-8.5"/>`)
 };
 
+/** The same for clusters and their nodes. */
+export const CLUSTER_ICONS: Readonly<Record<ClusterState | NodeState, LabIcon>> = {
+  stopped: icon('stopped', `${CIRCLE}<rect x="5.75" y="5.75" width="4.5" height="4.5"/>`),
+  starting,
+  running,
+  idle: icon('idle', `${CIRCLE}<path d="M5.5 8h5"/>`),
+  unreachable: icon(
+    'unreachable',
+    `${CIRCLE}<path d="M6.25 6.5a1.75 1.75 0 1 1 2.4 1.6c-.4.2-.65.5-.65.9M8 11.25v.1"/>`
+  ),
+  stopping
+};
+
+export const pauseIcon = icon('pause', '<path d="M5.5 3.5v9M10.5 3.5v9" stroke-width="2.5"/>');
+export const resumeIcon = icon('resume', '<path d="M5 3.25v9.5L12.5 8z" fill="currentColor"/>');
+export const previousIcon = icon('previous', '<path d="M3.5 10 8 5.5l4.5 4.5"/>');
+export const nextIcon = icon('next', '<path d="M3.5 6 8 10.5 12.5 6"/>');
 export const backIcon = icon('back', '<path d="M10 3.5 5.5 8l4.5 4.5"/>');
 
 /** The panel's own icon: tasks, one of them done. Its class takes the colours of the side bar. */

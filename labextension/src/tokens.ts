@@ -5,10 +5,15 @@ import type { JobsModel } from './jobs/model';
 export namespace CommandIDs {
   export const showJobs = 'jupyter-ext:show-jobs';
   export const openJob = 'jupyter-ext:open-job';
+  export const pauseJob = 'jupyter-ext:pause-job';
+  export const resumeJob = 'jupyter-ext:resume-job';
   export const cancelJob = 'jupyter-ext:cancel-job';
   export const copyJobId = 'jupyter-ext:copy-job-id';
   export const saveJobLog = 'jupyter-ext:save-job-log';
+  export const openJobNotebook = 'jupyter-ext:open-job-notebook';
   export const refreshJobs = 'jupyter-ext:refresh-jobs';
+  export const startCluster = 'jupyter-ext:start-cluster';
+  export const stopCluster = 'jupyter-ext:stop-cluster';
 }
 
 /** The domain of our translations. */

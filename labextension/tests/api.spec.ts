@@ -1,5 +1,6 @@
 import { ServerConnection } from '@jupyterlab/services';
 import { expect, it, vi } from 'vitest';
+import { clustersApi } from '../src/api/clusters';
 import { jobsApi } from '../src/api/jobs';
 import { request, type ServerError } from '../src/api/request';
 
@@ -53,6 +54,37 @@ it('reads without being activity, and cancels as activity', async () => {
   expect(queries[1]).toMatchObject({ offset: '7', limit: '100', no_track_activity: '1' });
   expect(queries[2]).not.toHaveProperty('no_track_activity');
   expect(asked.map(item => item.method)).toEqual(['GET', 'GET', 'POST']);
+});
+
+it('knows where everything else lives', async () => {
+  const { settings, asked } = connection(() => json({ items: [], next_cursor: null }));
+  const api = jobsApi(settings);
+  await api.list({ limit: 50, parent: 'job-1' });
+  await api.pause('job-1');
+  await api.resume('job-1');
+  await api.notebook('job-1');
+  await api.usage();
+  const clusters = clustersApi(settings);
+  await clusters.list();
+  await clusters.get('a b');
+  await clusters.start('default');
+  await clusters.stop('default');
+  await clusters.resize('default', { gpu: 2 });
+  const paths = asked.map(({ method, url }) => `${method} ${new URL(url).pathname.split('/v1/')[1]}`);
+  expect(new URL(asked[0]!.url).searchParams.get('parent')).toBe('job-1');
+  expect(paths).toEqual([
+    'GET jobs',
+    'POST jobs/job-1/pause',
+    'POST jobs/job-1/resume',
+    'GET jobs/job-1/notebook',
+    'GET jobs/usage',
+    'GET clusters',
+    'GET clusters/a%20b',
+    'POST clusters/default/start',
+    'POST clusters/default/stop',
+    'PUT clusters/default/size'
+  ]);
+  expect(await asked.at(-1)!.json()).toEqual({ limits: { gpu: 2 } });
 });
 
 it('hands on the server’s own sentence', async () => {

@@ -1,6 +1,6 @@
 import { ServerConnection } from '@jupyterlab/services';
 import { beforeEach, expect, it, vi } from 'vitest';
-import { eventSchema, EventStream } from '../src/api/events';
+import { eventSchema, ServerEvents } from '../src/api/events';
 
 /** A socket that a test opens, closes and fills. */
 class FakeSocket extends EventTarget {
@@ -37,18 +37,19 @@ beforeEach(() => {
   vi.useFakeTimers();
 });
 
-async function stream() {
+async function listen() {
   const settings = ServerConnection.makeSettings({
     wsUrl: 'ws://host/user/a%40b/',
     WebSocket: FakeSocket as unknown as typeof WebSocket
   });
-  const made = new EventStream<{ job_id: string }>(eventSchema('job'), settings);
+  const made = new ServerEvents(settings);
   await vi.advanceTimersByTimeAsync(0);
   return made;
 }
 
 it('subscribes under an odd base URL, and knows when it is connected', async () => {
-  const events = await stream();
+  const server = await listen();
+  const events = server.stream('job');
   const changes: boolean[] = [];
   events.connectedChanged.connect((_, connected) => changes.push(connected));
   expect(FakeSocket.made[0]?.url).toContain('ws://host/user/a%40b/api/events/subscribe');
@@ -60,19 +61,23 @@ it('subscribes under an odd base URL, and knows when it is connected', async () 
   expect(FakeSocket.made).toHaveLength(2);
   FakeSocket.made[1]!.open();
   expect(changes).toEqual([true, false, true]);
-  events.dispose();
+  expect(server.stream('cluster').connected).toBe(true);
+  server.dispose();
 });
 
-it('hands on events of its own schema only', async () => {
-  const events = await stream();
+it('hands each noun its own events, on one socket', async () => {
+  const server = await listen();
   const seen: string[] = [];
-  events.received.connect((_, event) => seen.push(event.job_id));
+  server.stream<{ job_id: string }>('job').received.connect((_, event) => seen.push(event.job_id));
+  server.stream<{ name: string }>('cluster').received.connect((_, event) => seen.push(event.name));
   const [socket] = FakeSocket.made;
   socket!.open();
   socket!.say({ schema_id: eventSchema('job'), job_id: 'job-1' });
   socket!.say({ schema_id: eventSchema('model'), name: 'churn' });
   socket!.say({ schema_id: 'https://events.jupyter.org/jupyter_server/contents_service/v1', action: 'get' });
-  expect(seen).toEqual(['job-1']);
-  events.dispose();
+  socket!.say({ schema_id: eventSchema('cluster'), name: 'default' });
+  expect(seen).toEqual(['job-1', 'default']);
+  expect(FakeSocket.made).toHaveLength(1);
+  server.dispose();
   expect(socket!.closed).toBe(true);
 });

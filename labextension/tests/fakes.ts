@@ -1,6 +1,7 @@
 import { Signal } from '@lumino/signaling';
+import type { Cluster, ClustersApi } from '../src/api/clusters';
 import type { IEventStream } from '../src/api/events';
-import type { Checkpoint, Job, JobDetail, JobsApi, JobState, Transition } from '../src/api/jobs';
+import type { Attempt, Checkpoint, Job, JobDetail, JobQuery, JobsApi, JobState, Transition } from '../src/api/jobs';
 import { isFinal } from '../src/api/jobs';
 import { ServerError } from '../src/api/request';
 import type { JobEvent } from '../src/jobs/order';
@@ -11,10 +12,16 @@ export function job(index: number, change: Partial<Job> = {}): Job {
     id: `job-${String(index).padStart(4, '0')}`,
     name: `train ${index}`,
     owner: 'ann',
+    kind: 'python',
     state: 'queued',
     attempt: 1,
+    position: null,
     message: '',
     reason: null,
+    parameters: {},
+    priority: 0,
+    after: [],
+    parent_id: null,
     resources: { cpus: 1, gpus: 0, memory_bytes: null },
     retries: 0,
     progress: null,
@@ -33,15 +40,10 @@ export function event(of: Job, what: JobEvent['what'], change: Partial<JobEvent>
 }
 
 /** An event stream that a test opens, closes and fills. */
-export class FakeEvents implements IEventStream<JobEvent> {
+export class FakeEvents<T = JobEvent> implements IEventStream<T> {
   connected = true;
-  isDisposed = false;
   readonly connectedChanged = new Signal<this, boolean>(this);
-  readonly received = new Signal<this, JobEvent>(this);
-
-  dispose(): void {
-    this.isDisposed = true;
-  }
+  readonly received = new Signal<this, T>(this);
 
   setConnected(connected: boolean): void {
     this.connected = connected;
@@ -55,6 +57,7 @@ export class FakeServer implements JobsApi {
   readonly logs = new Map<string, string>();
   readonly checkpointsOf = new Map<string, Checkpoint[]>();
   readonly transitionsOf = new Map<string, Transition[]>();
+  readonly attemptsOf = new Map<string, Attempt[]>();
   readonly calls: string[] = [];
   failure: ServerError | null = null;
 
@@ -68,9 +71,10 @@ export class FakeServer implements JobsApi {
     return changed;
   }
 
-  async list({ limit, cursor, state }: { limit: number; cursor?: string; state?: JobState | 'live' }) {
-    this._called('list');
+  async list({ limit, cursor, state, parent }: JobQuery) {
+    this._called(parent ? `list ${parent}` : 'list');
     const matching = [...this.jobs.values()]
+      .filter(item => item.parent_id === (parent ?? null))
       .filter(item => !state || (state === 'live' ? !isFinal(item.state) : item.state === state))
       .sort((a, b) => (a.id < b.id ? 1 : -1))
       .filter(item => !cursor || item.id < cursor);
@@ -80,12 +84,36 @@ export class FakeServer implements JobsApi {
 
   async get(id: string): Promise<JobDetail> {
     this._called(`get ${id}`);
-    return { ...this._find(id), source: 'print("hello")', attempts: [] };
+    const children: Partial<Record<JobState, number>> = {};
+    [...this.jobs.values()]
+      .filter(item => item.parent_id === id)
+      .forEach(({ state }) => (children[state] = (children[state] ?? 0) + 1));
+    return { ...this._find(id), source: 'print("hello")', attempts: this.attemptsOf.get(id) ?? [], children };
   }
 
   async cancel(id: string): Promise<Job> {
     this._called(`cancel ${id}`);
     return this.set(id, { state: 'cancelled' });
+  }
+
+  async pause(id: string): Promise<Job> {
+    this._called(`pause ${id}`);
+    return this.set(id, { state: 'paused', message: 'Paused.', reason: 'paused' });
+  }
+
+  async resume(id: string): Promise<Job> {
+    this._called(`resume ${id}`);
+    return this.set(id, { state: 'queued', message: 'Waiting to go on.', reason: null });
+  }
+
+  async notebook(id: string): Promise<object> {
+    this._called(`notebook ${id}`);
+    return { cells: [], metadata: {}, nbformat: 4, nbformat_minor: 5 };
+  }
+
+  async usage() {
+    this._called('usage');
+    return { since: new Date(Date.now() - 30 * 86_400_000).toISOString(), cpu_seconds: 5_400, gpu_seconds: 0 };
   }
 
   async transitions(id: string) {
@@ -124,5 +152,70 @@ export class FakeServer implements JobsApi {
       throw new ServerError(`There is no job '${id}'.`, 404, 'not_found');
     }
     return found;
+  }
+}
+
+/** A cluster that has not been started. */
+export function cluster(change: Partial<Cluster> = {}): Cluster {
+  return {
+    name: 'default',
+    state: 'stopped',
+    message: 'Not started yet; the first job starts it.',
+    nodes: [],
+    kinds: [],
+    wanted: [],
+    ...change
+  };
+}
+
+/** The clusters of a server in memory. */
+export class FakeClusters implements ClustersApi {
+  readonly clusters = new Map<string, Cluster>();
+  readonly calls: string[] = [];
+  failure: ServerError | null = null;
+
+  constructor(...clusters: Cluster[]) {
+    clusters.forEach(item => this.clusters.set(item.name, item));
+  }
+
+  set(name: string, change: Partial<Cluster>): Cluster {
+    const changed = { ...this.clusters.get(name)!, ...change };
+    this.clusters.set(name, changed);
+    return changed;
+  }
+
+  async list() {
+    this._called('list');
+    return { items: [...this.clusters.values()], next_cursor: null };
+  }
+
+  async get(name: string): Promise<Cluster> {
+    this._called(`get ${name}`);
+    return this.clusters.get(name) ?? cluster({ name });
+  }
+
+  async start(name: string): Promise<Cluster> {
+    this._called(`start ${name}`);
+    return this.set(name, { state: 'starting', message: 'Starting.' });
+  }
+
+  async stop(name: string): Promise<Cluster> {
+    this._called(`stop ${name}`);
+    return this.set(name, { state: 'stopped', message: 'Stopped.', nodes: [] });
+  }
+
+  async resize(name: string, limits: Readonly<Record<string, number>>): Promise<Cluster> {
+    this._called(`resize ${name} ${JSON.stringify(limits)}`);
+    const { kinds } = this.clusters.get(name)!;
+    return this.set(name, {
+      kinds: kinds.map(kind => ({ ...kind, max_nodes: limits[kind.name] ?? kind.max_nodes }))
+    });
+  }
+
+  private _called(call: string): void {
+    this.calls.push(call);
+    if (this.failure) {
+      throw this.failure;
+    }
   }
 }

@@ -1,6 +1,6 @@
 import { act, fireEvent, render, screen, within } from '@testing-library/react';
 import * as React from 'react';
-import { expect, it, vi } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { Job } from '../src/api/jobs';
 import { ServerError } from '../src/api/request';
 import { JobList } from '../src/jobs/components/list';
@@ -33,13 +33,13 @@ async function show(jobs: Job[], failure: ServerError | null = null) {
 }
 
 const three = [job(1, { state: 'failed' }), job(2, { state: 'running' }), job(3)];
-const rows = () => screen.getAllByRole('option');
-const focused = () => (document.activeElement as HTMLElement).dataset['jobId'];
+const rows = () => screen.getAllByRole('treeitem');
+const focused = () => (document.activeElement as HTMLElement).dataset['rowId'];
 const press = (key: string, init = {}) => fireEvent.keyDown(document.activeElement!, { key, ...init });
 
-it('is a named list box whose options say everything in words', async () => {
+it('is a named tree whose items say everything in words', async () => {
   await show(three);
-  expect(within(screen.getByRole('listbox', { name: 'Jobs' })).getAllByRole('option')).toHaveLength(3);
+  expect(within(screen.getByRole('tree', { name: 'Jobs' })).getAllByRole('treeitem')).toHaveLength(3);
   expect(rows()[1]?.getAttribute('aria-label')).toMatch(/^train 2, Running, /);
   expect(rows()[1]?.textContent).toContain('Running');
   expect(rows()[1]?.querySelector('svg')).not.toBeNull();
@@ -102,7 +102,7 @@ it('filters by state and says which', async () => {
   fireEvent.click(live);
   await act(() => Promise.resolve());
   expect(live.getAttribute('aria-pressed')).toBe('true');
-  expect(rows().map(row => row.dataset['jobId'])).toEqual(['job-0003', 'job-0002']);
+  expect(rows().map(row => row.dataset['rowId'])).toEqual(['job-0003', 'job-0002']);
 });
 
 it('searches by name a moment after the last key', async () => {
@@ -110,7 +110,7 @@ it('searches by name a moment after the last key', async () => {
   vi.useFakeTimers();
   fireEvent.change(screen.getByRole('searchbox', { name: 'Search jobs by name' }), { target: { value: 'n 2' } });
   await act(() => vi.advanceTimersByTimeAsync(500));
-  expect(rows().map(row => row.dataset['jobId'])).toEqual(['job-0002']);
+  expect(rows().map(row => row.dataset['rowId'])).toEqual(['job-0002']);
   fireEvent.change(screen.getByRole('searchbox'), { target: { value: 'nothing' } });
   await act(() => vi.advanceTimersByTimeAsync(500));
   expect(screen.getByText('No job matches.')).toBeTruthy();
@@ -142,4 +142,72 @@ it('shows the server’s sentence above the jobs it still has', async () => {
   await act(() => model.refresh());
   expect(screen.getByRole('alert').textContent).toContain('The database does not answer.');
   expect(rows()).toHaveLength(3);
+});
+
+it('says place, reason and priority of what waits', async () => {
+  await show([job(1, { position: 2, priority: 5, message: 'Waiting for CPU: 2 of 2 in use, 1 asked for.' })]);
+  expect(rows()[0]?.textContent).toContain('2nd in the queue · Waiting for CPU: 2 of 2 in use, 1 asked for.');
+  expect(rows()[0]?.textContent).toContain('priority 5');
+  expect(rows()[0]?.getAttribute('aria-label')).toContain('priority 5, 2nd in the queue · Waiting for CPU');
+});
+
+describe('a sweep', () => {
+  const sweep = job(2, { kind: 'sweep', name: 'grid', state: 'running', message: '1 of 2 jobs done, 1 failed.' });
+  const family = [
+    sweep,
+    job(1),
+    job(3, { name: 'grid-1', parent_id: sweep.id, state: 'failed', parameters: { lr: 0.1 } }),
+    job(4, { name: 'grid-2', parent_id: sweep.id, state: 'running', parameters: { lr: 0.2 } })
+  ];
+  const settle = () => act(() => new Promise(resolve => setTimeout(resolve, 80)));
+
+  it('is one row that says how many are done and failed, and opens by arrow to the right', async () => {
+    await show(family);
+    expect(rows().map(row => row.getAttribute('aria-expanded'))).toEqual(['false', null]);
+    expect(rows()[0]?.textContent).toContain('1 of 2 jobs done, 1 failed.');
+    act(() => rows()[0]!.focus());
+    press('ArrowRight');
+    await settle();
+    expect(rows().map(row => row.getAttribute('aria-level'))).toEqual(['1', '2', '2', '1']);
+    expect(rows()[0]?.getAttribute('aria-expanded')).toBe('true');
+    expect(rows()[1]?.textContent).toContain('lr=0.2');
+    press('ArrowRight');
+    expect(focused()).toBe('job-0004');
+    press('ArrowLeft');
+    expect(focused()).toBe('job-0002');
+    press('ArrowLeft');
+    await settle();
+    expect(rows()).toHaveLength(2);
+    expect(focused()).toBe('job-0002');
+  });
+
+  it('opens its children as any job, and itself by the mark before its name without being shown', async () => {
+    const { opened, view } = await show(family);
+    fireEvent.click(view.container.querySelector('.jpx-JobRow-twisty')!);
+    await settle();
+    fireEvent.click(rows()[1]!);
+    expect(opened).toEqual(['job-0004']);
+  });
+
+  it('loads more of its children on demand, and says why it cannot', async () => {
+    const children = Array.from({ length: 60 }, (_, index) => job(100 + index, { parent_id: sweep.id }));
+    const { server } = await show([sweep, ...children]);
+    act(() => rows()[0]!.focus());
+    press('ArrowRight');
+    await settle();
+    expect(rows()).toHaveLength(52);
+    server.failure = new ServerError('The database does not answer.', 503, 'unavailable');
+    press('End');
+    expect(document.activeElement?.textContent).toBe('Load more jobs of the sweep');
+    press('Enter');
+    await settle();
+    expect(document.activeElement?.textContent).toBe('Not loaded: The database does not answer. Try again');
+    server.failure = null;
+    press('Enter');
+    await settle();
+    expect(document.activeElement?.textContent).toBe('Load more jobs of the sweep');
+    press('Enter');
+    await settle();
+    expect(rows()).toHaveLength(61);
+  });
 });

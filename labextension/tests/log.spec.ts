@@ -54,7 +54,8 @@ describe('a log', () => {
     const text = lines(300_000);
     const log = new LogModel(server, ID, write(text));
     await log.read(text.length, false);
-    expect(log.state).toMatchObject({ cut: true, size: text.length });
+    expect(log.state).toMatchObject({ earlier: 'more', size: text.length });
+    expect(log.state.start).toBe(text.length - shown(log).length);
     expect(shown(log).length).toBeLessThanOrEqual(KEPT);
     expect(shown(log).startsWith('line ')).toBe(true);
     expect(shown(log).endsWith(line(299_999))).toBe(true);
@@ -71,8 +72,48 @@ describe('a log', () => {
       await log.read(write(lines(5_000)), false);
     }
     expect(shown(log).length).toBeLessThanOrEqual(KEPT);
-    expect(log.state.cut).toBe(true);
+    expect(log.state.start).toBe(server.jobs.get(ID)!.log_size - shown(log).length);
     expect(new Set(log.state.blocks.map(block => block.key)).size).toBe(log.state.blocks.length);
+  });
+
+  it('loads what is earlier piece by piece, without a gap, also where characters take some bytes', async () => {
+    const text = lines(100_000).replaceAll('line', 'žlutý');
+    const log = new LogModel(server, ID, write(text));
+    await log.read(text.length, false);
+    const blocks = log.state.blocks;
+    const { start } = log.state;
+    await log.loadEarlier();
+    expect(log.state.start).toBeLessThan(start);
+    expect(log.state.blocks.slice(-blocks.length)).toEqual(blocks);
+    expect(new Set(log.state.blocks.map(block => block.key)).size).toBe(log.state.blocks.length);
+    while (log.state.earlier === 'more') {
+      await log.loadEarlier();
+    }
+    expect(log.state).toMatchObject({ start: 0, earlier: 'none' });
+    expect(shown(log)).toBe(text);
+    await log.read(write('the end\n'), false);
+    expect(shown(log)).toBe(`${text}the end\n`);
+  });
+
+  it('does not load more earlier text than a page can hold', async () => {
+    const text = lines(800_000);
+    const log = new LogModel(server, ID, write(text));
+    await log.read(text.length, false);
+    for (let round = 0; round < 20; round++) {
+      await log.loadEarlier();
+    }
+    expect(log.state.earlier).toBe('none');
+    expect(log.state.start).toBeGreaterThan(0);
+    expect(shown(log).length).toBeLessThanOrEqual(8 * KEPT);
+    expect(text.endsWith(shown(log))).toBe(true);
+  });
+
+  it('says when what is earlier cannot be loaded, and can be asked again', async () => {
+    const log = new LogModel(server, ID, write(lines(100_000)));
+    await log.read(0, false);
+    server.failure = new ServerError('The storage does not answer.', 503, 'unavailable');
+    await log.loadEarlier();
+    expect(log.state).toMatchObject({ earlier: 'more', error: { message: 'The storage does not answer.' } });
   });
 
   it('without line ends is cut into blocks too', async () => {

@@ -161,6 +161,110 @@ describe('events', () => {
   });
 });
 
+describe('the queue', () => {
+  it('tells its places anew when a job leaves it, in one request for many', async () => {
+    make(job(1, { position: 1 }), job(2, { position: 2 }), job(3, { position: 3 }));
+    await model.start();
+    const admitted = server.set('job-0001', { state: 'admitted', position: null });
+    server.set('job-0002', { position: 1 });
+    server.set('job-0003', { position: 2 });
+    events.received.emit(event(admitted, 'state'));
+    events.received.emit(event(server.set('job-0001', { state: 'starting' }), 'state'));
+    await settle(2_000);
+    expect(model.state.jobs.map(item => item.position)).toEqual([2, 1, null]);
+    expect(server.count('list')).toBe(2);
+    await settle(60_000);
+    expect(server.count('list')).toBe(2);
+  });
+
+  it('says at once why a job waits, and asks nothing for it', async () => {
+    make(job(1, { position: 1 }));
+    await model.start();
+    const waiting = server.set('job-0001', { message: 'Waiting for GPU: 1 of 1 in use, 1 asked for.' });
+    events.received.emit(event(waiting, 'state'));
+    await settle(2_000);
+    expect(model.state.jobs[0]?.message).toBe('Waiting for GPU: 1 of 1 in use, 1 asked for.');
+    expect(server.calls).toEqual(['list']);
+  });
+});
+
+describe('a sweep', () => {
+  const child = (index: number, change: Partial<Job> = {}) => job(index, { parent_id: 'job-0001', ...change });
+  const sweep = job(1, { kind: 'sweep', state: 'running', attempt: 0, message: '0 of 60 jobs done.' });
+  const sixty = Array.from({ length: 60 }, (_, index) => child(100 + index));
+  const family = () => model.state.families.get('job-0001');
+
+  it('is one job of the list until it is opened, and then loads its children page by page', async () => {
+    make(sweep, ...sixty);
+    await model.start();
+    expect(ids(model)).toEqual(['job-0001']);
+    model.setOpen('job-0001', true);
+    await settle();
+    expect(family()?.jobs).toHaveLength(50);
+    expect(model.job('job-0159')?.parent_id).toBe('job-0001');
+    await model.family('job-0001')?.loadMore();
+    await settle();
+    expect(family()?.jobs).toHaveLength(60);
+    model.setOpen('job-0001', false);
+    expect(family()).toBeUndefined();
+    expect(model.job('job-0159')).toBeUndefined();
+    expect(ids(model)).toEqual(['job-0001']);
+  });
+
+  it('keeps its open children true by events, and announces none of them', async () => {
+    make(sweep, ...sixty);
+    await model.start();
+    model.setOpen('job-0001', true);
+    await settle();
+    const calls = server.calls.length;
+    events.received.emit(event(server.set('job-0159', { state: 'failed', message: 'ValueError: no.' }), 'state'));
+    events.received.emit(event(server.set('job-0100', { state: 'succeeded' }), 'state'));
+    await settle();
+    expect(family()?.jobs[0]).toMatchObject({ state: 'failed', message: 'ValueError: no.' });
+    // One that is not loaded yet is asked for once, because it might be a new job.
+    expect(server.calls.slice(calls).sort()).toEqual(['get job-0100', 'get job-0159']);
+    expect(moves).toEqual([]);
+  });
+
+  it('that is closed costs one question a child at most', async () => {
+    make(sweep, ...sixty);
+    await model.start();
+    for (const state of ['admitted', 'starting', 'running', 'succeeded'] as const) {
+      events.received.emit(event(server.set('job-0100', { state }), 'state'));
+      await settle();
+    }
+    expect(server.calls).toEqual(['list', 'get job-0100']);
+    for (const state of ['admitted', 'starting', 'running', 'succeeded'] as const) {
+      sixty.slice(1).forEach(({ id }) => events.received.emit(event(server.set(id, { state }), 'state')));
+      await settle();
+    }
+    expect(server.calls.slice(2)).toEqual(['list']);
+    expect(ids(model)).toEqual(['job-0001']);
+  });
+
+  it('tells its count with its own events', async () => {
+    make(sweep);
+    await model.start();
+    const message = '1 of 60 jobs done.';
+    const progress = { step: 1, total: 60, metrics: {} };
+    events.received.emit(event(server.set('job-0001', { message, progress }), 'progress'));
+    await settle();
+    expect(model.state.jobs[0]).toMatchObject({ message, progress });
+    expect(server.calls).toEqual(['list']);
+  });
+
+  it('lets a child be cancelled in its place', async () => {
+    make(sweep, ...sixty);
+    await model.start();
+    model.setOpen('job-0001', true);
+    await settle();
+    await model.cancel('job-0120');
+    await settle();
+    expect(model.job('job-0120')?.state).toBe('cancelled');
+    expect(ids(model)).toEqual(['job-0001']);
+  });
+});
+
 describe('the connection', () => {
   it('never polls while events arrive', async () => {
     make(job(1));
@@ -215,4 +319,33 @@ it('shows a cancelled job at once, and hands on a refusal', async () => {
   await settle();
   expect(model.state.jobs[0]?.state).toBe('cancelled');
   await expect(model.cancel('job-0009')).rejects.toThrow("There is no job 'job-0009'.");
+});
+
+it('pauses and resumes at once, also against answers and events that come late', async () => {
+  make(job(1, { state: 'running' }));
+  await model.start();
+  const late = event(server.jobs.get('job-0001')!, 'progress');
+  await model.pause('job-0001');
+  events.received.emit(late);
+  await settle();
+  expect(model.state.jobs[0]).toMatchObject({ state: 'paused', message: 'Paused.' });
+  const paused = event(server.jobs.get('job-0001')!, 'state');
+  await model.resume('job-0001');
+  await settle();
+  expect(model.state.jobs[0]?.state).toBe('queued');
+  // The outbox tells of the pause only now, and of what followed right after.
+  events.received.emit(paused);
+  events.received.emit(event(server.jobs.get('job-0001')!, 'state'));
+  await settle();
+  expect(model.state.jobs[0]?.state).toBe('queued');
+});
+
+it('believes an answer that was asked for after all that was heard', async () => {
+  make(job(1, { kind: 'sweep', state: 'paused', attempt: 0 }));
+  await model.start();
+  events.setConnected(false);
+  server.set('job-0001', { state: 'running' });
+  events.setConnected(true);
+  await settle();
+  expect(model.state.jobs[0]?.state).toBe('running');
 });

@@ -33,6 +33,17 @@ describe('isLater', () => {
     }
   });
 
+  it('goes back into the queue from a pause, and never leaves it otherwise', () => {
+    const paused = { state: 'paused', attempt: 1 } as const;
+    expect(isLater({ state: 'cancelling', attempt: 1 }, paused)).toBe(true);
+    expect(isLater({ state: 'queued', attempt: 1 }, paused)).toBe(true);
+    expect(isLater(paused, { state: 'queued', attempt: 1 })).toBe(true);
+    expect(isLater(paused, { state: 'admitted', attempt: 1 })).toBe(true);
+    expect(isLater(paused, { state: 'starting', attempt: 2 })).toBe(true);
+    expect(isLater(paused, { state: 'running', attempt: 1 })).toBe(false);
+    expect(isLater(paused, { state: 'cancelling', attempt: 1 })).toBe(false);
+  });
+
   it('takes neither the same moment twice nor an older one', () => {
     expect(isLater({ state: 'running', attempt: 1 }, { state: 'running', attempt: 1 })).toBe(false);
     expect(isLater({ state: 'running', attempt: 1 }, { state: 'starting', attempt: 1 })).toBe(false);
@@ -67,6 +78,13 @@ describe('applyEvent', () => {
       progress: { step: 2, total: 10, metrics: {} }
     });
     expect(applyEvent(running, late)).toBe(running);
+  });
+
+  it('takes another sentence on why a job waits, and forgets its place when it leaves the queue', () => {
+    const queued = job(1, { position: 3, message: 'Waiting in the queue.' });
+    const said = applyEvent(queued, event(queued, 'state', { message: 'Waiting for CPU: 2 of 2 in use.' }));
+    expect(said).toMatchObject({ position: 3, message: 'Waiting for CPU: 2 of 2 in use.' });
+    expect(applyEvent(said, event(said, 'state', { state: 'admitted' })).position).toBeNull();
   });
 
   it('starts counting steps anew with the next attempt', () => {

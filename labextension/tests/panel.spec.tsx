@@ -2,9 +2,10 @@ import { nullTranslator } from '@jupyterlab/translation';
 import { Widget } from '@lumino/widgets';
 import { fireEvent, screen } from '@testing-library/react';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { ClustersModel } from '../src/clusters/model';
 import { JobsModel } from '../src/jobs/model';
 import { JobsPanel } from '../src/jobs/panel';
-import { event, FakeEvents, FakeServer, job } from './fakes';
+import { cluster, event, FakeClusters, FakeEvents, FakeServer, job } from './fakes';
 
 let server: FakeServer;
 let events: FakeEvents;
@@ -12,7 +13,7 @@ let panel: JobsPanel;
 const asked: string[] = [];
 // Lumino's message loop draws the panel, so nothing here runs inside `act`.
 const settle = () => vi.advanceTimersByTimeAsync(500);
-const focused = () => (document.activeElement as HTMLElement).dataset['jobId'];
+const focused = () => (document.activeElement as HTMLElement).dataset['rowId'];
 
 beforeEach(async () => {
   vi.stubGlobal('IS_REACT_ACT_ENVIRONMENT', false);
@@ -21,13 +22,26 @@ beforeEach(async () => {
   server = new FakeServer(job(1), job(2, { state: 'running' }), job(3));
   events = new FakeEvents();
   const model = new JobsModel(server, events);
+  const did = (what: string) => (id: string) => void asked.push(`${what} ${id}`);
+  const clusters = new ClustersModel(new FakeClusters(cluster()), model, new FakeEvents());
   panel = new JobsPanel(
     model,
-    { cancel: id => asked.push(`cancel ${id}`), copyId: id => asked.push(`copy ${id}`), saveLog: () => undefined },
+    clusters,
+    {
+      cancel: did('cancel'),
+      pause: did('pause'),
+      resume: did('resume'),
+      copyId: did('copy'),
+      saveLog: did('save'),
+      openNotebook: did('notebook'),
+      startCluster: did('start'),
+      stopCluster: did('stop'),
+      resizeCluster: did('resize')
+    },
     nullTranslator
   );
   Widget.attach(panel, document.body);
-  await model.start();
+  await Promise.all([model.start(), clusters.start()]);
   await settle();
 });
 
@@ -37,7 +51,7 @@ afterEach(() => {
 });
 
 it('opens a job by Enter, comes back by Escape, and finds the focus where it was', async () => {
-  screen.getAllByRole('option')[1]!.focus();
+  screen.getAllByRole('treeitem')[1]!.focus();
   fireEvent.keyDown(document.activeElement!, { key: 'Enter' });
   await settle();
   expect(document.activeElement).toBe(screen.getByRole('heading', { name: 'train 2' }));
@@ -54,7 +68,10 @@ it('is a region, and takes the focus to its current row when activated', async (
   expect(focused()).toBe('job-0003');
 });
 
-it('announces moves of jobs politely', async () => {
+it('announces moves of jobs politely, and not each step on the way', async () => {
+  events.received.emit(event(server.set('job-0003', { state: 'admitted' }), 'state'));
+  await settle();
+  expect(screen.getByRole('status').textContent).toBe('');
   events.received.emit(event(server.set('job-0002', { state: 'failed' }), 'state'));
   await settle();
   const status = screen.getByRole('status');
@@ -64,7 +81,7 @@ it('announces moves of jobs politely', async () => {
 
 it('knows which job a command is about', async () => {
   expect(panel.target).toBeNull();
-  fireEvent.contextMenu(screen.getAllByRole('option')[2]!);
+  fireEvent.contextMenu(screen.getAllByRole('treeitem')[2]!);
   expect(panel.target).toBe('job-0001');
   panel.open('job-0003');
   await settle();

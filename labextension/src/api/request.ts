@@ -30,8 +30,10 @@ export class ServerError extends Error {
 export type Query = Readonly<Record<string, string | number | undefined>>;
 
 export interface IRequest {
-  method?: 'GET' | 'POST';
+  method?: 'GET' | 'POST' | 'PUT';
   query?: Query;
+  /** What is sent as JSON. */
+  body?: object;
   /** False for what a panel asks by itself, so that an open tab does not keep an idle server alive. */
   activity?: boolean;
 }
@@ -47,7 +49,7 @@ export interface IRequest {
 export async function request<T>(
   settings: ServerConnection.ISettings,
   path: readonly string[],
-  { method = 'GET', query = {}, activity = true }: IRequest = {}
+  { method = 'GET', query = {}, body, activity = true }: IRequest = {}
 ): Promise<T> {
   const all: Query = { ...query, no_track_activity: activity ? undefined : 1 };
   const given = Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
@@ -55,7 +57,11 @@ export async function request<T>(
     URLExt.join(settings.baseUrl, PREFIX, ...path.map(encodeURIComponent)) + URLExt.objectToQueryString(given);
   let response: Response;
   try {
-    response = await ServerConnection.makeRequest(url, { method }, settings);
+    response = await ServerConnection.makeRequest(
+      url,
+      body ? { method, body: JSON.stringify(body) } : { method },
+      settings
+    );
   } catch (error) {
     throw new ServerError(error instanceof Error ? error.message : String(error), 0, 'unreachable');
   }

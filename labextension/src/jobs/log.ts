@@ -5,7 +5,7 @@ import { asServerError, type ServerError } from '../api/request';
 
 /** Some lines of a log. A block that is not the last one never changes, so a view draws it once. */
 export interface LogBlock {
-  /** Counts blocks since the log was opened. */
+  /** Counts blocks from the one that was read first; earlier ones, loaded later, have negative keys. */
   readonly key: number;
   readonly text: string;
 }
@@ -14,15 +14,19 @@ export interface LogState {
   readonly blocks: readonly LogBlock[];
   /** Bytes of the log as far as the server has told. */
   readonly size: number;
-  /** Whether older text is left out. */
-  readonly cut: boolean;
+  /** Where the loaded part begins (bytes); what is before is not loaded. */
+  readonly start: number;
+  /** Whether earlier text is being loaded, could be, or is too much. */
+  readonly earlier: 'loading' | 'more' | 'none';
   /** Whether all of it has been read and nothing follows. */
   readonly complete: boolean;
   readonly error: ServerError | null;
 }
 
-/** How much text is kept and drawn (characters), whatever the log's size. */
+/** How much text is kept and drawn (characters), whatever the log's size; so much more with each loading of earlier text. */
 export const KEPT = 500_000;
+/** As much as that may become: a page can draw and search it at once. */
+const MOST_KEPT = 8 * KEPT;
 const CHUNK = 250_000;
 const BLOCK_LINES = 200;
 const BLOCK_CHARACTERS = 32_000;
@@ -42,7 +46,8 @@ export class LogModel implements IDisposable {
   ) {
     this._offset = Math.max(0, size - KEPT);
     this._partial = this._offset > 0;
-    this._state = { blocks: [], size, cut: this._partial, complete: false, error: null };
+    const earlier = this._partial ? 'more' : 'none';
+    this._state = { blocks: [], size, start: this._offset, earlier, complete: false, error: null };
   }
 
   get state(): LogState {
@@ -87,6 +92,48 @@ export class LogModel implements IDisposable {
     this._retryUntilComplete();
   }
 
+  /** Load some of what is before the loaded part. */
+  async loadEarlier(): Promise<void> {
+    const { start: end, earlier } = this._state;
+    if (earlier !== 'more') {
+      return;
+    }
+    this._kept = Math.min(MOST_KEPT, this._kept + KEPT);
+    this._set({ earlier: 'loading' });
+    const from = Math.max(0, end - KEPT);
+    let text = '';
+    try {
+      for (let offset = from; offset < end;) {
+        const chunk = await this._api.log(this.jobId, offset, Math.min(CHUNK, end - offset));
+        text += chunk.text;
+        if (chunk.next_offset <= offset) {
+          break;
+        }
+        offset = chunk.next_offset;
+      }
+      // Of a log that grows by so much meanwhile, the loaded part begins later now, and this does not join it.
+      if (this._state.start === end) {
+        this._prepend(from > 0 ? text.slice(text.indexOf('\n') + 1) : text, end);
+      }
+      this._set({ error: null });
+    } catch (error) {
+      this._set({ error: asServerError(error) });
+    } finally {
+      this._set({ earlier: this._earlier() });
+    }
+  }
+
+  private _prepend(text: string, end: number): void {
+    const pieces = split(text);
+    const first = this._state.blocks[0]?.key ?? 0;
+    const earlier = pieces.map((piece, index) => ({ key: first - pieces.length + index, text: piece }));
+    this._set({ blocks: [...earlier, ...this._state.blocks], start: Math.max(0, end - size(text)) });
+  }
+
+  private _earlier(): 'more' | 'none' {
+    return this._state.start > 0 && this._kept < MOST_KEPT ? 'more' : 'none';
+  }
+
   private async _readOn(): Promise<void> {
     let first = !this._started;
     while (!this._disposed && !this._state.complete && (first || this._ended || this._offset < this._size)) {
@@ -102,10 +149,12 @@ export class LogModel implements IDisposable {
   }
 
   private _append(text: string, offset: number, complete: boolean): void {
+    let { start } = this._state;
     if (this._partial) {
       // Reading began in the middle of a line, perhaps of a character.
-      const end = text.indexOf('\n');
-      text = end < 0 ? text : text.slice(end + 1);
+      const end = text.indexOf('\n') + 1;
+      start += size(text.slice(0, end));
+      text = text.slice(end);
       this._partial = false;
     }
     const last = this._state.blocks.at(-1);
@@ -117,12 +166,16 @@ export class LogModel implements IDisposable {
     ];
     let kept = blocks.reduce((sum, block) => sum + block.text.length, 0);
     let dropped = 0;
-    while (kept > KEPT && dropped < blocks.length - 1) {
+    while (kept > this._kept && dropped < blocks.length - 1) {
       kept -= blocks[dropped]!.text.length;
+      start += size(blocks[dropped]!.text);
       dropped += 1;
     }
     this._size = Math.max(this._size, offset);
-    this._set({ blocks: blocks.slice(dropped), size: this._size, cut: this._state.cut || dropped > 0, complete });
+    this._set({ blocks: blocks.slice(dropped), size: this._size, start, complete });
+    if (this._state.earlier !== 'loading') {
+      this._set({ earlier: this._earlier() });
+    }
   }
 
   private _retryUntilComplete(): void {
@@ -141,6 +194,7 @@ export class LogModel implements IDisposable {
   }
 
   private _offset: number;
+  private _kept = KEPT;
   private _partial: boolean;
   private _size = 0;
   private _ended = false;
@@ -151,6 +205,11 @@ export class LogModel implements IDisposable {
   private _timer: ReturnType<typeof setTimeout> | undefined;
   private _state: LogState;
   private readonly _changed = new Signal<this, LogState>(this);
+}
+
+/** Bytes of a text in UTF-8. A character that was cut in two counts for three, never for less than it was. */
+function size(text: string): number {
+  return new TextEncoder().encode(text).length;
 }
 
 /** Cut text after some lines each, or after many characters where no line ends. */

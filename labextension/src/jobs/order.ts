@@ -20,19 +20,22 @@ const PHASE: Readonly<Record<JobState, number>> = {
   running: 3,
   interrupted: 4,
   cancelling: 4,
-  succeeded: 5,
-  failed: 5,
-  cancelled: 5
+  paused: 5,
+  succeeded: 6,
+  failed: 6,
+  cancelled: 6
 };
+/** From these a job goes back into the queue, within the same attempt. */
+const RETURNING: ReadonlySet<JobState> = new Set<JobState>(['interrupted', 'paused']);
 
 type Moment = Pick<Job, 'state' | 'attempt'>;
 
 /**
  * Whether `next` is later in a job's life than `now`.
  *
- * Events come at least once, and answers of the server may have been overtaken by events, so neither is taken on trust:
+ * Events come at least once, and later than what an answer of the server has told, so they are not taken on trust:
  * a final state stays, a newer attempt wins, and within an attempt only the way forward counts. The one way back is from
- * `interrupted` to `queued`.
+ * `interrupted` and `paused` into the queue.
  */
 export function isLater(now: Moment, next: Moment): boolean {
   if (isFinal(now.state)) {
@@ -41,39 +44,47 @@ export function isLater(now: Moment, next: Moment): boolean {
   if (next.attempt !== now.attempt) {
     return next.attempt > now.attempt;
   }
-  return (now.state === 'interrupted' && next.state === 'queued') || PHASE[next.state] > PHASE[now.state];
+  const returns = RETURNING.has(now.state) && (next.state === 'queued' || next.state === 'admitted');
+  return returns || PHASE[next.state] > PHASE[now.state];
 }
 
 /** Return the job after an event, or the very same object when the event brings nothing new. */
 export function applyEvent<T extends Job>(job: T, event: JobEvent): T {
   const later = isLater(job, event);
   const moment: Moment = later ? event : job;
+  // Why a job waits changes while its state does not.
+  const message = later || isSame(job, event) ? event.message : job.message;
   const progress = laterProgress(job, event);
   const log_size = Math.max(job.log_size, event.log_size);
-  if (!later && progress === job.progress && log_size === job.log_size) {
+  if (!later && message === job.message && progress === job.progress && log_size === job.log_size) {
     return job;
   }
   return {
     ...job,
     state: moment.state,
     attempt: moment.attempt,
-    message: later ? event.message : job.message,
+    // A place belongs to the queue that it was told of.
+    position: later ? null : job.position,
+    message,
     progress,
     log_size
   };
 }
 
-/** Return the server's answer, except where events have overtaken it. */
-export function mergeAnswer<T extends Job>(known: Job | undefined, answer: T): T {
-  if (!known) {
-    return answer;
-  }
+/** Whether two moments are the same. */
+export function isSame(a: Moment, b: Moment): boolean {
+  return a.state === b.state && a.attempt === b.attempt;
+}
+
+/** Return the server's answer, except for what events told while it was under way. */
+export function mergeAnswer<T extends Job>(known: Job, answer: T): T {
   const overtaken = isLater(answer, known);
-  const { state, attempt, message } = overtaken ? known : answer;
+  const { state, attempt, position, message } = overtaken ? known : answer;
   return {
     ...answer,
     state,
     attempt,
+    position,
     message,
     progress: laterProgress(answer, known),
     log_size: Math.max(known.log_size, answer.log_size)

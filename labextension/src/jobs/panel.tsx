@@ -2,6 +2,9 @@ import { ReactWidget } from '@jupyterlab/ui-components';
 import type { ITranslator, TranslationBundle } from '@jupyterlab/translation';
 import type { Message } from '@lumino/messaging';
 import * as React from 'react';
+import type { JobState } from '../api/jobs';
+import type { ClustersModel } from '../clusters/model';
+import { Clusters } from '../clusters/view';
 import { jobsIcon } from '../icons';
 import { TRANSLATION_DOMAIN } from '../tokens';
 import { Trans } from './components/common';
@@ -14,14 +17,24 @@ import type { JobsModel, StateChange } from './model';
 /** What the panel asks of the application. */
 export interface IJobActions {
   cancel(id: string): void;
+  pause(id: string): void;
+  resume(id: string): void;
   copyId(id: string): void;
   saveLog(id: string): void;
+  openNotebook(id: string): void;
+  startCluster(name: string): void;
+  stopCluster(name: string): void;
+  resizeCluster(name: string, kind: string, limit: number): void;
 }
 
-/** The side panel: the list of jobs, or one of them. */
+/** The steps on the way are shown; to tell them too would be too much. */
+const UNTOLD: ReadonlySet<JobState> = new Set<JobState>(['queued', 'admitted', 'starting', 'cancelling']);
+
+/** The side panel: the list of jobs with the clusters below, or one job. */
 export class JobsPanel extends ReactWidget {
   constructor(
     private readonly _model: JobsModel,
+    private readonly _clusters: ClustersModel,
     private readonly _actions: IJobActions,
     translator: ITranslator
   ) {
@@ -38,7 +51,8 @@ export class JobsPanel extends ReactWidget {
 
   /** The job that a command without arguments is about: the open one, or the current row. */
   get target(): string | null {
-    return this._detail?.id ?? this._current;
+    const current = this._current !== null && this._model.job(this._current) ? this._current : null;
+    return this._detail?.id ?? current;
   }
 
   override dispose(): void {
@@ -78,19 +92,31 @@ export class JobsPanel extends ReactWidget {
           <Detail
             model={detail}
             onBack={() => this.back()}
+            onOpen={this._open}
+            onPause={() => this._actions.pause(detail.id)}
+            onResume={() => this._actions.resume(detail.id)}
+            onOpenNotebook={() => this._actions.openNotebook(detail.id)}
             onCancel={() => this._actions.cancel(detail.id)}
             onCopyId={() => this._actions.copyId(detail.id)}
             onSaveLog={() => this._actions.saveLog(detail.id)}
           />
         ) : (
-          <JobList
-            model={this._model}
-            current={this._current}
-            takeFocus={this._cameBack}
-            onCurrent={this._setCurrent}
-            onOpen={this._open}
-            onCancel={this._actions.cancel}
-          />
+          <>
+            <JobList
+              model={this._model}
+              current={this._current}
+              takeFocus={this._cameBack}
+              onCurrent={this._setCurrent}
+              onOpen={this._open}
+              onCancel={this._actions.cancel}
+            />
+            <Clusters
+              model={this._clusters}
+              onStart={this._actions.startCluster}
+              onStop={this._actions.stopCluster}
+              onResize={this._actions.resizeCluster}
+            />
+          </>
         )}
       </Trans.Provider>
     );
@@ -100,14 +126,16 @@ export class JobsPanel extends ReactWidget {
     const { node } = this;
     const target =
       node.querySelector<HTMLElement>('.jpx-Detail h2') ??
-      node.querySelector<HTMLElement>('[role="option"][tabindex="0"]') ??
+      node.querySelector<HTMLElement>('[role="treeitem"][tabindex="0"]') ??
       node.querySelector<HTMLElement>('input, button');
     target?.focus();
   }
 
   private _announce(_: JobsModel, { job }: StateChange): void {
-    this._announcement = this._trans.__('%1: %2', job.name, stateLabel(job.state, this._trans));
-    this.update();
+    if (!UNTOLD.has(job.state)) {
+      this._announcement = this._trans.__('%1: %2', job.name, stateLabel(job.state, this._trans));
+      this.update();
+    }
   }
 
   // The same functions for every drawing, so that rows that did not change are not drawn again.

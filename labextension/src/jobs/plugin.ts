@@ -2,11 +2,14 @@ import { ILayoutRestorer, type JupyterFrontEnd, type JupyterFrontEndPlugin } fro
 import { ICommandPalette, Notification } from '@jupyterlab/apputils';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator, type TranslationBundle } from '@jupyterlab/translation';
-import { eventSchema, EventStream } from '../api/events';
+import { type ClusterEvent, clustersApi } from '../api/clusters';
+import { ServerEvents } from '../api/events';
 import { isFinal, jobsApi } from '../api/jobs';
+import { ClustersModel } from '../clusters/model';
 import { CommandIDs, IJobs, TRANSLATION_DOMAIN } from '../tokens';
-import { addCommands } from './commands';
+import { addClusterCommands, addJobCommands, told } from './commands';
 import { JobsModel, type StateChange } from './model';
+import { JobNotebooks } from './notebooks';
 import type { JobEvent } from './order';
 import { JobsPanel } from './panel';
 
@@ -30,18 +33,29 @@ export const jobsPlugin: JupyterFrontEndPlugin<JobsModel> = {
   ): JobsModel => {
     const trans = (translator ?? nullTranslator).load(TRANSLATION_DOMAIN);
     const { serverSettings } = app.serviceManager;
-    const model = new JobsModel(jobsApi(serverSettings), new EventStream<JobEvent>(eventSchema('job'), serverSettings));
+    const events = new ServerEvents(serverSettings);
+    const model = new JobsModel(jobsApi(serverSettings), events.stream<JobEvent>('job'));
+    const clusters = new ClustersModel(clustersApi(serverSettings), model, events.stream<ClusterEvent>('cluster'));
     const run = (command: string, job_id: string): void => void app.commands.execute(command, { job_id });
     const panel = new JobsPanel(
       model,
+      clusters,
       {
         cancel: id => run(CommandIDs.cancelJob, id),
+        pause: id => run(CommandIDs.pauseJob, id),
+        resume: id => run(CommandIDs.resumeJob, id),
         copyId: id => run(CommandIDs.copyJobId, id),
-        saveLog: id => run(CommandIDs.saveJobLog, id)
+        saveLog: id => run(CommandIDs.saveJobLog, id),
+        openNotebook: id => run(CommandIDs.openJobNotebook, id),
+        startCluster: name => void app.commands.execute(CommandIDs.startCluster, { name }),
+        stopCluster: name => void app.commands.execute(CommandIDs.stopCluster, { name }),
+        resizeCluster: (name, kind, limit) => void told(clusters.resizeCluster(name, kind, limit))
       },
       translator ?? nullTranslator
     );
-    addCommands(app, model, () => panel, trans);
+    app.serviceManager.contents.addDrive(new JobNotebooks(model.api, serverSettings));
+    addJobCommands(app, model, () => panel, trans);
+    addClusterCommands(app, clusters, trans);
     Object.values(CommandIDs).forEach(command => palette?.addItem({ command, category: trans.__('Jobs') }));
     app.shell.add(panel, 'left', { rank: RANK, type: 'Jobs' });
     restorer?.add(panel, panel.id);
@@ -59,7 +73,7 @@ export const jobsPlugin: JupyterFrontEndPlugin<JobsModel> = {
         tellEnd(change, () => run(CommandIDs.openJob, change.job.id), trans);
       }
     });
-    void app.restored.then(() => model.start());
+    void app.restored.then(() => Promise.all([model.start(), clusters.start()]));
     return model;
   }
 };

@@ -41,16 +41,30 @@ export function useTick(milliseconds: number): void {
   }, [milliseconds]);
 }
 
+interface ChipProps {
+  readonly state: string;
+  readonly icon: LabIcon;
+  readonly label: string;
+}
+
 /** A state as icon and word. */
-export function StateChip({ state }: { state: JobState }): React.ReactElement {
-  const trans = useTrans();
-  const Icon = STATE_ICONS[state].react;
+export function Chip({ state, icon, label }: ChipProps): React.ReactElement {
   return (
     <span className="jpx-StateChip" data-state={state}>
-      <Icon className="jpx-StateChip-icon" tag="span" aria-hidden="true" />
-      {stateLabel(state, trans)}
+      <icon.react className="jpx-StateChip-icon" tag="span" aria-hidden="true" />
+      {label}
     </span>
   );
+}
+
+interface StateChipProps {
+  readonly state: JobState;
+  readonly reason?: string | null;
+}
+
+/** The state of a job. */
+export function StateChip({ state, reason = null }: StateChipProps): React.ReactElement {
+  return <Chip state={state} icon={STATE_ICONS[state]} label={stateLabel(state, useTrans(), reason)} />;
 }
 
 /** How far a live job is; nothing where it cannot be told. */
@@ -100,6 +114,30 @@ export function IconButton({ icon, label, onClick, pressed, disabled }: IconButt
     >
       <icon.react tag="span" aria-hidden="true" />
     </button>
+  );
+}
+
+interface SectionProps {
+  readonly title: string;
+  readonly count?: number;
+  readonly open?: boolean;
+  /** What is to be seen although the section is closed. */
+  readonly aside?: React.ReactNode;
+  readonly onToggle?: (open: boolean) => void;
+  readonly children: React.ReactNode;
+}
+
+/** A part that opens and closes. */
+export function Section({ title, count, open = false, aside, onToggle, children }: SectionProps): React.ReactElement {
+  return (
+    <details className="jpx-Section" open={open} onToggle={event => onToggle?.(event.currentTarget.open)}>
+      <summary>
+        {title}
+        {count !== undefined && <span className="jpx-Section-count">{count}</span>}
+        {aside}
+      </summary>
+      <div className="jpx-Section-body">{children}</div>
+    </details>
   );
 }
 

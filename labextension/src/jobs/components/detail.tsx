@@ -1,33 +1,49 @@
 import { copyIcon, stopIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
-import { type Checkpoint, isFinal, type Job, type JobDetail, type Transition } from '../../api/jobs';
-import { backIcon, STATE_ICONS } from '../../icons';
+import {
+  type Checkpoint,
+  isFinal,
+  isPlaced,
+  type Job,
+  type JobDetail,
+  type JobState,
+  type Transition
+} from '../../api/jobs';
+import { backIcon, pauseIcon, resumeIcon, STATE_ICONS } from '../../icons';
 import type { DetailModel } from '../detail';
 import {
   age,
-  attemptSentence,
+  attemptCosts,
+  attemptSentences,
   bytes,
   duration,
   moment,
   number,
   progressLabel,
   resourcesLabel,
+  rowNote,
   stateLabel,
-  timeOfDay
+  timeOfDay,
+  valueLabel
 } from '../format';
-import { ErrorNotice, IconButton, ProgressBar, StateChip, useModel, useTick, useTrans } from './common';
+import { ErrorNotice, IconButton, ProgressBar, Section, StateChip, useModel, useTick, useTrans } from './common';
 import { LogView } from './log';
 
 interface DetailProps {
   readonly model: DetailModel;
   readonly onBack: () => void;
+  readonly onOpen: (id: string) => void;
   readonly onCancel: () => void;
+  readonly onPause: () => void;
+  readonly onResume: () => void;
   readonly onCopyId: () => void;
   readonly onSaveLog: () => void;
+  readonly onOpenNotebook: () => void;
 }
 
 /** One job with all that is known of it. Escape goes back. */
-export function Detail({ model, onBack, onCancel, onCopyId, onSaveLog }: DetailProps): React.ReactElement {
+export function Detail(props: DetailProps): React.ReactElement {
+  const { model, onBack, onOpen, onCancel, onPause, onResume, onCopyId, onSaveLog, onOpenNotebook } = props;
   const trans = useTrans();
   const state = useModel(model);
   const { job, error } = state;
@@ -40,6 +56,8 @@ export function Detail({ model, onBack, onCancel, onCopyId, onSaveLog }: DetailP
       onBack();
     }
   };
+  const paused = job?.state === 'paused';
+  const ending = !job || isFinal(job.state) || job.state === 'cancelling';
   return (
     <div className="jpx-Detail" onKeyDown={onKeyDown}>
       <div className="jpx-Detail-head">
@@ -49,16 +67,29 @@ export function Detail({ model, onBack, onCancel, onCopyId, onSaveLog }: DetailP
         </h2>
         <IconButton icon={copyIcon} label={trans.__('Copy the id of the job')} onClick={onCopyId} />
         <IconButton
+          icon={paused ? resumeIcon : pauseIcon}
+          label={paused ? trans.__('Resume the job') : trans.__('Pause the job')}
+          disabled={ending}
+          onClick={paused ? onResume : onPause}
+        />
+        <IconButton
           icon={stopIcon}
           label={trans.__('Cancel the job…')}
-          disabled={!job || isFinal(job.state) || job.state === 'cancelling'}
+          disabled={ending && job?.reason !== 'paused'}
           onClick={onCancel}
         />
       </div>
       <div className="jpx-Detail-scroll">
         {error && <ErrorNotice error={error} onRetry={() => void model.refresh()} />}
         {!job && !error && <p className="jpx-JobList-empty">{trans.__('Loading the job…')}</p>}
-        {job && <Summary job={job} />}
+        {job && <Summary job={job} related={state.related} onOpen={onOpen} />}
+        {job?.kind === 'notebook' && (
+          <p className="jpx-Detail-act">
+            <button type="button" className="jpx-Button" disabled={!job.started_at} onClick={onOpenNotebook}>
+              {trans.__('Open the executed notebook')}
+            </button>
+          </p>
+        )}
         {state.log && (
           <Section title={trans.__('Log')} open>
             <LogView log={state.log} onSave={onSaveLog} />
@@ -66,8 +97,15 @@ export function Detail({ model, onBack, onCancel, onCopyId, onSaveLog }: DetailP
         )}
         {job && (
           <>
-            <Checkpoints checkpoints={state.checkpoints} />
-            <Attempts job={job} />
+            {job.kind === 'sweep' ? (
+              <Children counts={job.children} />
+            ) : (
+              <>
+                <Checkpoints checkpoints={state.checkpoints} />
+                <Attempts job={job} />
+              </>
+            )}
+            <Parameters job={job} />
             <Timeline transitions={state.transitions} />
             <Section title={trans.__('Source')}>
               <pre className="jpx-Source" tabIndex={0} aria-label={trans.__('Source of the job')}>
@@ -81,18 +119,24 @@ export function Detail({ model, onBack, onCancel, onCopyId, onSaveLog }: DetailP
   );
 }
 
-function Summary({ job }: { job: Job }): React.ReactElement {
+interface SummaryProps {
+  readonly job: Job;
+  readonly related: ReadonlyMap<string, Job>;
+  readonly onOpen: (id: string) => void;
+}
+
+function Summary({ job, related, onOpen }: SummaryProps): React.ReactElement {
   const trans = useTrans();
   useTick(1_000);
   const metrics = Object.entries(job.progress?.metrics ?? {});
   return (
     <div className="jpx-Summary">
       <div className="jpx-Summary-state">
-        <StateChip state={job.state} />
+        <StateChip state={job.state} reason={job.reason} />
         <ProgressBar job={job} />
         <span className="jpx-JobRow-step">{progressLabel(job, trans)}</span>
       </div>
-      {job.message && <p className="jpx-Summary-message">{job.message}</p>}
+      {job.message && <p>{job.position === null ? job.message : rowNote(job, trans)}</p>}
       {metrics.length > 0 && (
         <dl className="jpx-Metrics" aria-label={trans.__('Metrics of the last step')}>
           {metrics.map(([name, value]) => (
@@ -108,28 +152,116 @@ function Summary({ job }: { job: Job }): React.ReactElement {
         <dd title={moment(job.created_at)}>{age(job.created_at)}</dd>
         {job.started_at && (
           <>
-            <dt>{job.ended_at ? trans.__('Took') : trans.__('Running for')}</dt>
+            <dt>
+              {job.ended_at
+                ? trans.__('Took')
+                : isPlaced(job.state)
+                  ? trans.__('Running for')
+                  : trans.__('Since its start')}
+            </dt>
             <dd>
               {duration((job.ended_at ? Date.parse(job.ended_at) : Date.now()) - Date.parse(job.started_at), trans)}
             </dd>
           </>
         )}
-        <dt>{trans.__('Attempt')}</dt>
-        <dd>
-          {!job.attempt
-            ? trans.__('none yet')
-            : job.retries
-              ? trans._n('%2, with %1 retry allowed', '%2, with %1 retries allowed', job.retries, job.attempt)
-              : job.attempt}
-        </dd>
-        <dt>{trans.__('Asks for')}</dt>
+        {job.kind !== 'sweep' && (
+          <>
+            <dt>{trans.__('Attempt')}</dt>
+            <dd>
+              {!job.attempt
+                ? trans.__('none yet')
+                : job.retries
+                  ? trans._n('%2, with %1 retry allowed', '%2, with %1 retries allowed', job.retries, job.attempt)
+                  : job.attempt}
+            </dd>
+          </>
+        )}
+        <dt>{job.kind === 'sweep' ? trans.__('Each asks for') : trans.__('Asks for')}</dt>
         <dd>{resourcesLabel(job, trans)}</dd>
+        {job.priority !== 0 && (
+          <>
+            <dt>{trans.__('Priority')}</dt>
+            <dd>{job.priority}</dd>
+          </>
+        )}
+        {job.parent_id && (
+          <>
+            <dt>{trans.__('Sweep')}</dt>
+            <dd>
+              <JobLink id={job.parent_id} job={related.get(job.parent_id)} onOpen={onOpen} />
+            </dd>
+          </>
+        )}
+        {job.after.length > 0 && (
+          <>
+            <dt>{trans.__('After')}</dt>
+            <dd>
+              {job.after.map(id => (
+                <JobLink key={id} id={id} job={related.get(id)} onOpen={onOpen} />
+              ))}
+            </dd>
+          </>
+        )}
         <dt>{trans.__('Id')}</dt>
         <dd className="jpx-Facts-id" title={job.id}>
           {job.id}
         </dd>
       </dl>
     </div>
+  );
+}
+
+interface JobLinkProps {
+  readonly id: string;
+  readonly job: Job | undefined;
+  readonly onOpen: (id: string) => void;
+}
+
+/** Another job by its name, as far as that is known. */
+function JobLink({ id, job, onOpen }: JobLinkProps): React.ReactElement {
+  return (
+    <span className="jpx-JobLink">
+      <button type="button" className="jpx-Link" title={id} onClick={() => onOpen(id)}>
+        {job?.name ?? id}
+      </button>
+      {job && <StateChip state={job.state} reason={job.reason} />}
+    </span>
+  );
+}
+
+/** In which states the children of a sweep are. */
+function Children({ counts }: { counts: JobDetail['children'] }): React.ReactElement {
+  const trans = useTrans();
+  const states = Object.entries(counts) as [JobState, number][];
+  const total = states.reduce((sum, [, count]) => sum + count, 0);
+  return (
+    <Section title={trans.__('Jobs of the sweep')} count={total} open>
+      <ul className="jpx-Entries">
+        {states.map(([state, count]) => (
+          <li key={state} className="jpx-Entries-head">
+            <StateChip state={state} />
+            {count}
+          </li>
+        ))}
+      </ul>
+    </Section>
+  );
+}
+
+function Parameters({ job }: { job: Job }): React.ReactElement | null {
+  const trans = useTrans();
+  const parameters = Object.entries(job.parameters);
+  return parameters.length === 0 ? null : (
+    <Section title={trans.__('Parameters')} count={parameters.length} open>
+      <dl className="jpx-Facts jpx-Parameters">
+        {parameters.map(([name, value]) => (
+          <React.Fragment key={name}>
+            <dt>{name}</dt>
+            <dd>{valueLabel(value)}</dd>
+          </React.Fragment>
+        ))}
+      </dl>
+    </Section>
   );
 }
 
@@ -179,11 +311,10 @@ function Attempts({ job }: { job: JobDetail }): React.ReactElement {
                 {trans.__('Attempt %1', attempt.number)}
                 <StateChip state={attempt.state} />
               </span>
-              <p>{attemptSentence(attempt, trans)}</p>
-              {attempt.message && <p>{attempt.message}</p>}
-              {attempt.durable_step !== null && (
-                <p>{trans.__('Its last checkpoint is of step %1.', attempt.durable_step)}</p>
-              )}
+              {attemptSentences(attempt, trans).map(sentence => (
+                <p key={sentence}>{sentence}</p>
+              ))}
+              <p className="jpx-Entries-costs">{attemptCosts(attempt, trans)}</p>
             </li>
           ))}
         </ol>
@@ -214,24 +345,5 @@ function Timeline({ transitions }: { transitions: readonly Transition[] }): Reac
         })}
       </ol>
     </Section>
-  );
-}
-
-interface SectionProps {
-  readonly title: string;
-  readonly count?: number;
-  readonly open?: boolean;
-  readonly children: React.ReactNode;
-}
-
-function Section({ title, count, open = false, children }: SectionProps): React.ReactElement {
-  return (
-    <details className="jpx-Section" open={open}>
-      <summary>
-        {title}
-        {count !== undefined && <span className="jpx-Section-count">{count}</span>}
-      </summary>
-      <div className="jpx-Section-body">{children}</div>
-    </details>
   );
 }

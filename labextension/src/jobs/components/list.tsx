@@ -1,8 +1,9 @@
 import { refreshIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
 import type { Job } from '../../api/jobs';
-import { age, moment, progressLabel, rowLabel } from '../format';
-import type { JobsModel, StateFilter } from '../model';
+import { age, moment, parametersLabel, priorityLabel, progressLabel, rowLabel, rowNote } from '../format';
+import type { JobsModel, JobsState, StateFilter } from '../model';
+import { type ListRow, rowsOf } from '../rows';
 import { ErrorNotice, IconButton, ProgressBar, StateChip, useModel, useTick, useTrans } from './common';
 
 /** Rows that PageUp and PageDown skip. */
@@ -21,7 +22,7 @@ interface JobListProps {
   readonly takeFocus: boolean;
 }
 
-/** The jobs as a list box, with a filter and a search above. */
+/** The jobs, with a filter and a search above. */
 export function JobList(props: JobListProps): React.ReactElement {
   const { model } = props;
   const trans = useTrans();
@@ -36,7 +37,7 @@ export function JobList(props: JobListProps): React.ReactElement {
       {error && <ErrorNotice error={error} onRetry={refresh} />}
       {!unusable && (
         <div className="jpx-JobList-scroll">
-          {jobs.length > 0 && <ListBox {...props} jobs={jobs} />}
+          {jobs.length > 0 && <Tree {...props} rows={rowsOf(state)} />}
           {jobs.length === 0 && (
             <p className="jpx-JobList-empty">
               {loading
@@ -62,14 +63,15 @@ export function JobList(props: JobListProps): React.ReactElement {
   );
 }
 
-function ListBox(props: JobListProps & { readonly jobs: readonly Job[] }): React.ReactElement {
-  const { jobs, onCurrent, onOpen, onCancel, takeFocus } = props;
+/** Jobs as a tree, in which sweeps open. Arrows go up and down, and into and out of a sweep. */
+function Tree(props: JobListProps & { readonly rows: readonly ListRow[] }): React.ReactElement {
+  const { model, rows, onCurrent, onOpen, onCancel, takeFocus } = props;
   const trans = useTrans();
   const list = React.useRef<HTMLUListElement>(null);
-  const current = jobs.some(job => job.id === props.current) ? props.current : (jobs[0]?.id ?? null);
+  const current = rows.some(row => row.id === props.current) ? props.current : (rows[0]?.id ?? null);
 
   const focus = (id: string | null | undefined): void => {
-    const row = [...(list.current?.children ?? [])].find(item => (item as HTMLElement).dataset['jobId'] === id);
+    const row = [...(list.current?.children ?? [])].find(item => (item as HTMLElement).dataset['rowId'] === id);
     (row as HTMLElement | undefined)?.focus();
   };
   // Coming back from a job, the focus goes to the row it left from, once.
@@ -80,29 +82,53 @@ function ListBox(props: JobListProps & { readonly jobs: readonly Job[] }): React
       focus(current);
     }
   });
+  // The same function for every drawing, so that rows that did not change are not drawn again.
+  const onToggle = React.useCallback((id: string) => model.setOpen(id, !model.family(id)), [model]);
+  const onRest = (parent: string): void => {
+    const family = model.family(parent);
+    void (family?.state.hasMore && !family.state.error ? family.loadMore() : family?.refresh());
+  };
 
   const onKeyDown = (event: React.KeyboardEvent): void => {
     // The row that has the focus, not the current one: quick keys come before the panel is drawn again.
-    const id = (event.target as HTMLElement).dataset['jobId'];
-    const at = jobs.findIndex(job => job.id === id);
+    const at = rows.findIndex(({ id }) => id === (event.target as HTMLElement).dataset['rowId']);
+    const row = rows[at];
+    if (event.altKey || event.ctrlKey || event.metaKey || !row) {
+      return;
+    }
     const steps: Record<string, number> = {
       ArrowDown: at + 1,
       ArrowUp: at - 1,
       Home: 0,
-      End: jobs.length - 1,
+      End: rows.length - 1,
       PageDown: at + PAGE_ROWS,
       PageUp: at - PAGE_ROWS
     };
     const to = steps[event.key];
-    if (event.altKey || event.ctrlKey || event.metaKey || !id || at < 0) {
-      return;
-    }
     if (to !== undefined) {
-      focus(jobs[Math.min(jobs.length - 1, Math.max(0, to))]?.id);
+      focus(rows[Math.min(rows.length - 1, Math.max(0, to))]?.id);
+    } else if (row.kind === 'rest') {
+      if (event.key === 'ArrowLeft') {
+        focus(row.parent);
+      } else if (event.key === 'Enter' || event.key === ' ') {
+        onRest(row.parent);
+      } else {
+        return;
+      }
     } else if (event.key === 'Enter' || event.key === ' ') {
-      onOpen(id);
+      onOpen(row.id);
     } else if (event.key === 'Delete') {
-      onCancel(id);
+      onCancel(row.id);
+    } else if (event.key === 'ArrowRight' && row.open !== null) {
+      if (row.open) {
+        focus(rows[at + 1]?.id);
+      } else {
+        onToggle(row.id);
+      }
+    } else if (event.key === 'ArrowLeft' && row.open) {
+      onToggle(row.id);
+    } else if (event.key === 'ArrowLeft' && row.job.parent_id) {
+      focus(row.job.parent_id);
     } else {
       return;
     }
@@ -111,46 +137,78 @@ function ListBox(props: JobListProps & { readonly jobs: readonly Job[] }): React
   };
 
   return (
-    <ul ref={list} className="jpx-JobList-rows" role="listbox" aria-label={trans.__('Jobs')} onKeyDown={onKeyDown}>
-      {jobs.map(job => (
-        <Row
-          key={job.id}
-          job={job}
-          age={age(job.created_at)}
-          isCurrent={job.id === current}
-          onCurrent={onCurrent}
-          onOpen={onOpen}
-        />
-      ))}
+    <ul ref={list} className="jpx-JobList-rows" role="tree" aria-label={trans.__('Jobs')} onKeyDown={onKeyDown}>
+      {rows.map(row =>
+        row.kind === 'job' ? (
+          <Row
+            key={row.id}
+            job={row.job}
+            open={row.open}
+            age={age(row.job.created_at)}
+            isCurrent={row.id === current}
+            onCurrent={onCurrent}
+            onOpen={onOpen}
+            onToggle={onToggle}
+          />
+        ) : (
+          <Rest
+            key={row.id}
+            id={row.id}
+            family={row.family}
+            isCurrent={row.id === current}
+            onCurrent={onCurrent}
+            onClick={() => onRest(row.parent)}
+          />
+        )
+      )}
     </ul>
   );
 }
 
 interface RowProps {
   readonly job: Job;
+  /** Whether the children are shown; null where there are none. */
+  readonly open: boolean | null;
   /** Given, so that a row is drawn anew only when its own words change. */
   readonly age: string;
   readonly isCurrent: boolean;
   readonly onCurrent: (id: string) => void;
   readonly onOpen: (id: string) => void;
+  readonly onToggle: (id: string) => void;
 }
 
-const Row = React.memo(function Row({ job, age, isCurrent, onCurrent, onOpen }: RowProps): React.ReactElement {
+const Row = React.memo(function Row(props: RowProps): React.ReactElement {
+  const { job, open, age, isCurrent, onCurrent, onOpen, onToggle } = props;
   const trans = useTrans();
+  const note = rowNote(job, trans);
+  const parameters = job.parent_id ? parametersLabel(job) : '';
   return (
     <li
       className="jpx-JobRow"
-      role="option"
+      role="treeitem"
+      aria-level={job.parent_id ? 2 : 1}
+      aria-expanded={open ?? undefined}
       aria-selected={isCurrent}
       aria-label={rowLabel(job, trans)}
       tabIndex={isCurrent ? 0 : -1}
-      data-job-id={job.id}
+      data-row-id={job.id}
       data-state={job.state}
       onFocus={() => onCurrent(job.id)}
       onContextMenu={() => onCurrent(job.id)}
       onClick={() => onOpen(job.id)}
     >
       <span className="jpx-JobRow-line">
+        {open !== null && (
+          // By keyboard and for those who hear, the row itself opens.
+          <span
+            className="jpx-JobRow-twisty"
+            aria-hidden="true"
+            onClick={event => {
+              event.stopPropagation();
+              onToggle(job.id);
+            }}
+          />
+        )}
         <span className="jpx-JobRow-name" title={job.name}>
           {job.name}
         </span>
@@ -159,14 +217,60 @@ const Row = React.memo(function Row({ job, age, isCurrent, onCurrent, onOpen }: 
         </span>
       </span>
       <span className="jpx-JobRow-line">
-        <StateChip state={job.state} />
+        <StateChip state={job.state} reason={job.reason} />
         <ProgressBar job={job} />
         <span className="jpx-JobRow-step">{job.state !== 'succeeded' && progressLabel(job, trans)}</span>
-        {job.attempt > 1 && <span className="jpx-JobRow-attempt">{trans.__('attempt %1', job.attempt)}</span>}
+        <span className="jpx-JobRow-extra">
+          {[priorityLabel(job, trans), job.attempt > 1 ? trans.__('attempt %1', job.attempt) : '']
+            .filter(Boolean)
+            .join(' · ')}
+        </span>
       </span>
+      {parameters && (
+        <span className="jpx-JobRow-note" title={parameters}>
+          {parameters}
+        </span>
+      )}
+      {note && (
+        <span className="jpx-JobRow-note" title={note}>
+          {note}
+        </span>
+      )}
     </li>
   );
 });
+
+interface RestProps {
+  readonly id: string;
+  readonly family: JobsState;
+  readonly isCurrent: boolean;
+  readonly onCurrent: (id: string) => void;
+  readonly onClick: () => void;
+}
+
+/** What stands for the children of a sweep that are not loaded. */
+function Rest({ id, family, isCurrent, onCurrent, onClick }: RestProps): React.ReactElement {
+  const trans = useTrans();
+  const { error, loading } = family;
+  return (
+    <li
+      className="jpx-RestRow"
+      role="treeitem"
+      aria-level={2}
+      aria-selected={isCurrent}
+      tabIndex={isCurrent ? 0 : -1}
+      data-row-id={id}
+      onFocus={() => onCurrent(id)}
+      onClick={onClick}
+    >
+      {loading
+        ? trans.__('Loading jobs…')
+        : error
+          ? trans.__('Not loaded: %1 Try again', error.message)
+          : trans.__('Load more jobs of the sweep')}
+    </li>
+  );
+}
 
 function Filter({ model, filter, name }: { model: JobsModel; filter: StateFilter; name: string }): React.ReactElement {
   const trans = useTrans();
@@ -185,7 +289,7 @@ function Filter({ model, filter, name }: { model: JobsModel; filter: StateFilter
       <div className="jpx-Filter-line">
         <input
           type="search"
-          className="jpx-Filter-name"
+          className="jpx-Field jpx-Filter-name"
           placeholder={trans.__('Search by name')}
           aria-label={trans.__('Search jobs by name')}
           value={typed}
