@@ -385,8 +385,10 @@ class Steps:
     def _again(self, row: Row, attempt: Row, ended: JobState, verdict: Verdict, message: str, **counts: int) -> None:
         # After an attempt that got ahead the next comes at once, as after the first.
         tries = 0 if counts.get("interruptions") == 0 else row["failures"] + row["interruptions"]
-        # The first repeat comes at once; then twice as long each time, a little spread, up to a minute.
-        wait = 0.0 if tries == 0 else min(60.0, 2.0 ** (tries - 1)) * random.uniform(0.8, 1.2)  # noqa: S311
+        # The first repeat comes at once; then twice as long each time, a little spread, up to a minute after the job's
+        # own failures, which may do harm outside, and to ten seconds after others.
+        longest = 60.0 if verdict.blame is Blame.USER else 10.0
+        wait = 0.0 if tries == 0 else min(longest, 2.0 ** (tries - 1)) * random.uniform(0.8, 1.2)  # noqa: S311
         self._close(
             row,
             attempt,

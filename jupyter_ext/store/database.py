@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, InvalidRequestError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from jupyter_ext.errors import StorageFull, Unavailable
 from jupyter_ext.store.schema import now, outbox
@@ -121,6 +122,13 @@ class Database:
             if self.dialect == "sqlite" and not any(sign in str(error.orig) for sign in _SQLITE_AWAY):
                 raise
             raise Unavailable(f"The database does not answer: {_first_line(error)}") from error
+        except (DisconnectionError, PoolTimeoutError, ConnectionError) as error:  # pg8000 lets the last one through
+            raise Unavailable("The database can't be reached now. Nothing was written; try again.") from error
+        except InvalidRequestError as error:
+            # What SQLAlchemy says when every fresh connection it tried was cut off too.
+            if str(error) == "This connection is closed":
+                raise Unavailable("The database can't be reached now. Nothing was written; try again.") from error
+            raise
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise Unavailable("The connection to the database was lost. Nothing was written; try again.") from error

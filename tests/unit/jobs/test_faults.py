@@ -20,6 +20,7 @@ from jupyter_ext.jobs.supervisor import Supervisor
 from jupyter_ext.jobs.values import JobDetail, JobEvent, JobSpec, JobState
 from jupyter_ext.store import Store, migrate
 from jupyter_ext.values import Query
+from support.postgres import Postgres
 from unit.jobs.conftest import OWNER, ProcessClusters
 
 TRAIN = """
@@ -301,3 +302,37 @@ def test_the_object_store_goes_away_for_a_while(tmp_path: Path) -> None:
     finally:
         supervisor.stop()
         house.close()
+
+
+def test_the_database_ends_every_connection_again_and_again(postgres_server: Postgres, tmp_path: Path) -> None:
+    """As a PostgreSQL that restarts: whoever was in the middle of something is cut off."""
+    url = postgres_server.create(template="template")
+    store = Store(url, tmp_path / "objects")
+    (tmp_path / "cluster").mkdir()
+    clusters = ProcessClusters(tmp_path / "cluster")
+    jobs = JobService(store, clusters=clusters)  # type: ignore[arg-type]
+    supervisor = Supervisor(jobs, poll_s=0.1, lost_after_s=1.0, tick_s=0.05)
+    name = url.rpartition("/")[2]
+    cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+    ids = [jobs.submit(JobSpec(name="test", source=SHORT, fetch=("result",)), owner=OWNER).id for _ in range(4)]
+    supervisor.start()
+    try:
+        deadline = time.monotonic() + 90
+        while True:
+            postgres_server.run(cut)
+            try:
+                found = [jobs.get(job_id, owner=OWNER) for job_id in ids]
+            except Unavailable:
+                continue
+            if all(job.state.final for job in found):
+                break
+            assert time.monotonic() < deadline, [job.message for job in found]
+            time.sleep(0.2)
+        for job in found:
+            assert job.state is JobState.SUCCEEDED, job.message
+            check_history(job, jobs.events(job.id, Query(limit=500), owner=OWNER).items[::-1])
+    finally:
+        supervisor.stop()
+        clusters.close()
+        store.close()
+        postgres_server.drop(url)

@@ -1,0 +1,391 @@
+"""Kills at random: drivers, workers, heads and supervisors of a workspace whose jobs must all end, and end right.
+
+``python -m support.chaos HOME`` is one of the supervisors: it opens the workspace and looks after it until its
+standard input ends, or until it is killed.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import cloudpickle
+import psutil
+from traitlets.config import Config
+
+from jupyter_ext.jobs.states import MOVES
+from jupyter_ext.jobs.values import JobDetail, JobSpec, JobState, Resources
+from jupyter_ext.values import Query
+from jupyter_ext.workspace import Workspace
+
+OWNER = "ada"
+STEPS, EVERY = 40, 4
+#: How many jobs run at a time.
+AT_ONCE = 5
+SECONDS_BETWEEN = 1.0
+_HEADS_APART = 60.0
+
+#: Adds up 1..STEPS, a checkpoint every EVERY steps; ``seen`` holds every step once, whatever happened on the way.
+#: What was really executed, redone steps too, is written down apart.
+PLAIN = f"""
+import os, time
+from jupyter_ext.jobs import checkpoint, progress
+
+def walk(add):
+    saved = checkpoint.latest()
+    total, seen = saved.state if saved else (0, [])
+    for step in range(len(seen) + 1, {STEPS} + 1):
+        time.sleep(0.15)
+        with open(os.path.join(folder, job), "a") as file:
+            file.write(f"{{os.getpid()}} {{step}}\\n")
+        total = add(total, step)
+        seen.append(step)
+        if step % {EVERY} == 0:
+            checkpoint.save(step, (total, seen))
+        progress(step, {STEPS})
+    return total, seen
+"""
+ALONE = PLAIN + "\ntotal, seen = walk(lambda total, step: total + step)\n"
+#: The same sum, made by tasks in Ray workers, which die too.
+ON_WORKERS = (
+    PLAIN
+    + """
+import ray
+ray.init()
+add = ray.remote(max_retries=-1)(lambda total, step: total + step)
+total, seen = walk(lambda total, step: ray.get(add.remote(total, step)))
+"""
+)
+
+_WEIGHTS = {"driver": 60, "supervisor": 20, "worker": 10, "frozen driver": 6, "head": 4}
+
+
+def configuration() -> Config:
+    """Return a workspace's settings for this: many small jobs, heads that nobody stops."""
+    config = Config()
+    config.LocalBackend.num_cpus = 64
+    config.LocalBackend.object_store_memory = 100 * 2**20
+    config.ClusterService.idle_timeout = 0.0
+    config.ClusterService.stop_on_close = False
+    config.Supervisor.max_running = AT_ONCE
+    # A supervisor that was killed is replaced when its leases have run out.
+    config.Supervisor.lease_s = 5.0
+    config.Workspace.track_metrics = False
+    return config
+
+
+def open_workspace(home: Path) -> Workspace:
+    """Open the workspace that all processes share."""
+    workspace = Workspace(home=str(home), user=OWNER, config=configuration())
+    workspace.open()
+    return workspace
+
+
+@dataclass
+class Fault:
+    """One kill: what died, whose it was, and when."""
+
+    kind: str
+    job_id: str | None
+    at: float
+
+
+@dataclass
+class Report:
+    """What became of it all."""
+
+    faults: list[Fault] = field(default_factory=list)
+    jobs: list[JobDetail] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    redone: list[int] = field(default_factory=list)
+    #: Seconds from the kill of a driver to the first step of the next.
+    resumed_after: list[float] = field(default_factory=list)
+
+    def table(self) -> str:
+        """Return the report as lines of text."""
+        kinds = {kind: sum(fault.kind == kind for fault in self.faults) for kind in _WEIGHTS}
+        survived = sum(job.state is JobState.SUCCEEDED for job in self.jobs)
+        redone, waits = sorted(self.redone), sorted(self.resumed_after)
+        lines = [
+            f"faults            {len(self.faults)}: " + ", ".join(f"{count} {kind}" for kind, count in kinds.items()),
+            f"jobs survived     {survived} of {len(self.jobs)}, in {sum(job.attempt for job in self.jobs)} attempts",
+            f"wrong             {len(self.wrong)}",
+        ]
+        if redone:
+            mean = sum(redone) / len(redone)
+            lines.append(f"steps redone      {mean:.1f} on average, {redone[-1]} at most (checkpoints every {EVERY})")
+        if waits:
+            middle = waits[len(waits) // 2]
+            lines.append(f"driver to resume  {middle:.1f} s in the middle, {waits[-1]:.1f} s at most")
+        return "\n".join(lines)
+
+
+class Chaos:
+    """A workspace under fire.
+
+    Parameters
+    ----------
+    home
+        A new folder.
+    kills
+        How many.
+    seed
+        Of what is killed, and when.
+    """
+
+    def __init__(self, home: Path, kills: int, seed: int = 0, say: Callable[[str], None] = lambda text: None) -> None:
+        self._home = home
+        self._kills = kills
+        self._random = random.Random(seed)
+        self._say = say
+        self._steps = home / "steps"
+        self._steps.mkdir(parents=True)
+        self._workspace = open_workspace(home / "workspace")
+        self._supervisor: subprocess.Popen[bytes] | None = None
+        self._ids: list[str] = []
+        self._frozen: list[tuple[float, psutil.Process]] = []
+        self._next: tuple[str, float] | None = None
+        self._spared_until = 0.0
+        self.report = Report()
+
+    def run(self, timeout_s: float) -> Report:
+        """Submit jobs and kill until so many kills are done; then wait for the last job, and look at all."""
+        deadline = time.monotonic() + timeout_s
+        try:
+            self._start_supervisor()
+            next_kill = float("inf")
+            while True:
+                live = [job_id for job_id in self._ids if not self._job(job_id).state.final]
+                done = len(self.report.faults) >= self._kills
+                if done and not live:
+                    break
+                if time.monotonic() > deadline:
+                    states = [(self._job(job_id).state.value, self._job(job_id).message) for job_id in live]
+                    raise TimeoutError(
+                        f"{len(self.report.faults)} kills; {len(live)} jobs are not at their end: {states}"
+                    )
+                if not done and len(live) < AT_ONCE + 1:
+                    self._submit()
+                self._thaw()
+                if next_kill == float("inf") and any(self._job(job_id).progress for job_id in live):
+                    next_kill = time.monotonic()
+                if not done and time.monotonic() >= next_kill and self._kill():
+                    next_kill = time.monotonic() + SECONDS_BETWEEN * self._random.uniform(0.3, 1.7)
+                time.sleep(0.1)
+            self._look_at_all()
+            return self.report
+        finally:
+            self._close()
+
+    def _submit(self) -> None:
+        number = len(self._ids)
+        name = f"job-{number}"
+        head = f"folder, job = {str(self._steps)!r}, {name!r}\n"
+        source = head + (ON_WORKERS if number % 5 == 4 else ALONE)
+        spec = JobSpec(name=name, source=source, fetch=("total", "seen"), resources=Resources(cpus=1))
+        self._ids.append(self._workspace.jobs.submit(spec, owner=OWNER).id)
+
+    def _kill(self) -> bool:
+        # What is to die next waits until there is one of it, for a while.
+        if self._next is None or time.monotonic() > self._next[1]:
+            kind = self._random.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
+            self._next = kind, time.monotonic() + 5
+        kind = self._next[0]
+        if kind == "head" and time.monotonic() < self._spared_until:
+            self._next = None
+            return False
+        victim = {
+            "driver": self._driver,
+            "frozen driver": self._driver,
+            "worker": self._worker,
+            "head": self._head,
+            "supervisor": self._ready_supervisor,
+        }[kind]()
+        if victim is None:
+            return False
+        job_id, process = victim
+        try:
+            if kind == "frozen driver":
+                process.suspend()
+                self._frozen.append((time.monotonic() + self._random.uniform(1, 8), process))
+            else:
+                process.kill()
+        except psutil.NoSuchProcess:
+            return False
+        if kind == "head":
+            # All jobs are lost with it; the next one is killed when they run again.
+            self._spared_until = time.monotonic() + _HEADS_APART
+        self._next = None
+        self.report.faults.append(Fault(kind, job_id, time.time()))
+        self._say(f"{len(self.report.faults):4} {kind} {job_id or ''}")
+        if kind == "supervisor":
+            self._start_supervisor()
+        return True
+
+    def _thaw(self) -> None:
+        for when, process in list(self._frozen):
+            if time.monotonic() >= when:
+                self._frozen.remove((when, process))
+                if process.is_running():
+                    process.resume()
+
+    def _ours(self) -> Iterator[psutil.Process]:
+        """Yield every process of our heads."""
+        for owner, name in self._workspace.clusters.backend.known():
+            folder = self._workspace.clusters.backend._folder(owner, name)  # type: ignore[attr-defined]
+            from jupyter_ext.clusters import keeper
+
+            pid = keeper.lock_holder(folder)
+            if pid is not None and psutil.pid_exists(pid):
+                yield from psutil.Process(pid).children(recursive=True)
+
+    def _driver(self) -> tuple[str, psutil.Process] | None:
+        found = []
+        for process in self._ours():
+            try:
+                if "jupyter_ext.jobs.runner" in process.cmdline() and process.status() != psutil.STATUS_STOPPED:
+                    found.append((json.loads(process.environ()["JUPYTER_EXT_JOB"])["job_id"], process))
+            except (psutil.Error, KeyError):
+                continue
+        # One that has taken a step: a driver killed while it starts tells little.
+        begun = [(job_id, process) for job_id, process in found if process.pid == self._last_to_step(job_id)]
+        return self._random.choice(begun) if begun else None
+
+    def _last_to_step(self, job_id: str) -> int | None:
+        try:
+            lines = (self._steps / self._job(job_id).name).read_text().split()
+        except FileNotFoundError:
+            return None
+        return int(lines[-2])
+
+    def _worker(self) -> tuple[None, psutil.Process] | None:
+        workers = []
+        for process in self._ours():
+            try:
+                if (
+                    process.cmdline()[:1]
+                    and process.cmdline()[0].startswith("ray::")
+                    and "JobSupervisor" not in (process.cmdline()[0])
+                ):
+                    workers.append(process)
+            except psutil.Error:
+                continue
+        return (None, self._random.choice(workers)) if workers else None
+
+    def _ready_supervisor(self) -> tuple[None, psutil.Process] | None:
+        # One that looks after jobs already: else none ever would.
+        assert self._supervisor is not None
+        ready = (self._home / "workspace" / f"ready-{self._supervisor.pid}").exists()
+        return (None, psutil.Process(self._supervisor.pid)) if ready else None
+
+    def _head(self) -> tuple[None, psutil.Process] | None:
+        for process in self._ours():
+            try:
+                if process.name() == "gcs_server":
+                    return None, process
+            except psutil.Error:
+                continue
+        return None
+
+    def _start_supervisor(self) -> None:
+        self._end_supervisor()
+        with (self._home / "supervisor.log").open("ab") as log:
+            self._supervisor = subprocess.Popen(
+                [sys.executable, "-m", "support.chaos", str(self._home / "workspace")],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+            )
+
+    def _end_supervisor(self) -> None:
+        if self._supervisor is not None:
+            self._supervisor.kill()
+            self._supervisor.communicate()
+
+    def _job(self, job_id: str) -> JobDetail:
+        return self._workspace.jobs.get(job_id, owner=OWNER)
+
+    def _look_at_all(self) -> None:
+        for job_id in self._ids:
+            job = self._job(job_id)
+            self.report.jobs.append(job)
+            try:
+                self._look_at(job)
+            except AssertionError as error:
+                self.report.wrong.append(f"{job.name}: {error}")
+
+    def _look_at(self, job: JobDetail) -> None:
+        assert job.state is JobState.SUCCEEDED, f"{job.state}: {job.message}"
+        events = self._workspace.jobs.events(job.id, Query(limit=500), owner=OWNER).items[::-1]
+        assert all(after.from_state is before.to_state for before, after in pairwise(events)), "a transition is lost"
+        assert all(after.to_state in MOVES[before.to_state] for before, after in pairwise(events))
+        starts = [event.attempt for event in events if event.to_state is JobState.STARTING]
+        assert starts == list(range(1, job.attempt + 1)), f"attempts {starts}"
+        result = cloudpickle.loads(self._workspace.jobs.result(job.id, owner=OWNER))
+        assert result["seen"] == list(range(1, STEPS + 1)), "a step is lost or doubled"
+        assert result["total"] == STEPS * (STEPS + 1) // 2
+        # What was executed, by process: of every new one, how far it began behind the one before.
+        runs: list[tuple[str, list[int]]] = []
+        for line in (self._steps / job.name).read_text().splitlines():
+            pid, step = line.split()
+            if not runs or runs[-1][0] != pid:
+                runs.append((pid, []))
+            runs[-1][1].append(int(step))
+        assert len({pid for pid, _ in runs}) == len(runs), "two attempts ran at once"
+        for (_, before), (_, after) in pairwise(runs):
+            redone = before[-1] - after[0] + 1
+            assert 0 <= redone <= EVERY, f"{redone} steps redone"
+            self.report.redone.append(redone)
+        running = [event.at.timestamp() for event in events if event.to_state is JobState.RUNNING]
+        for fault in self.report.faults:
+            if fault.kind == "driver" and fault.job_id == job.id:
+                later = [moment for moment in running if moment > fault.at]
+                if later:
+                    self.report.resumed_after.append(later[0] - fault.at)
+
+    def _close(self) -> None:
+        for _, process in self._frozen:
+            if process.is_running():
+                process.resume()
+        self._end_supervisor()
+        clusters = self._workspace.clusters
+        for owner, name in clusters.backend.known():
+            clusters.stop(owner, name)
+        self._workspace.close()
+
+
+@contextmanager
+def _supervising(home: Path) -> Iterator[Workspace]:
+    workspace = open_workspace(home)
+    workspace.start(lambda *_: None)
+    try:
+        yield workspace
+    finally:
+        workspace.close()
+
+
+def _main(arguments: list[str]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What a supervisor that does nothing is waiting for: kill -USR1.
+    faulthandler.register(signal.SIGUSR1)
+    home = Path(arguments[0])
+    with _supervising(home):
+        time.sleep(1.0)
+        (home / f"ready-{os.getpid()}").touch()
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])
