@@ -36,6 +36,8 @@ _DEFAULTS, _INJECTED = "parameters", "injected-parameters"
 #: The executed notebook is stored at most so often, and so that storing takes at most this share of the time.
 _STORE_EVERY_S, _STORE_SHARE = 1.0, 0.1
 _STORE_PATIENCE_S = 30.0
+#: The path of a socket has 108 characters.
+_SOCKET_FOLDER = 90
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 #: Said in the kernel; it leaves no name behind there.
 _SAY = "__import__('importlib').import_module('jupyter_ext.jobs.run_notebook').{function}({folder!r})"
@@ -185,10 +187,10 @@ class _Execution:
                     execution.heard(msg["content"]["name"], msg["content"]["text"])
                 return super().output(outs, msg, display_id, cell_index)
 
+        manager = AsyncKernelManager(connection_file=str(folder / "connection.json"))
         # Sockets in our own folder: ports may be taken by another job's kernel at the same moment, and are everybody's.
-        manager = AsyncKernelManager(
-            transport="ipc", ip=str(folder / "kernel"), connection_file=str(folder / "connection.json")
-        )
+        if len(str(folder)) < _SOCKET_FOLDER:
+            manager.transport, manager.ip = "ipc", str(folder / "kernel")
         # Not the one that the notebook names: what is installed on the cluster is in this Python.
         command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         manager._kernel_spec = KernelSpec(argv=command, display_name="Job", language="python")
@@ -247,7 +249,8 @@ class _Execution:
         from nbclient.exceptions import CellExecutionError
 
         cells = [(index, cell) for index, cell in enumerate(self._notebook.cells) if _is_executed(cell)]
-        progress(0, len(cells))
+        if cells:
+            progress(0, len(cells))
         for number, (index, cell) in enumerate(cells, start=1):
             self._number = number
             try:

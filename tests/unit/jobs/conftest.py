@@ -168,20 +168,41 @@ def attempt(tmp_path: Path) -> Iterator[Attempt]:
     made.close()
 
 
-@pytest.fixture
-def s3_objects() -> Iterator[Objects]:
-    """An object store in a real S3 server (moto)."""
-    import boto3
-    from moto.server import ThreadedMotoServer
+class S3:
+    """A real S3 server (moto) on a port of its own, and a bucket."""
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = {"endpoint_url": f"http://{host}:{port}", "region_name": "us-east-1"}
-    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-    boto3.client("s3", **endpoint, **keys).create_bucket(Bucket="bucket")
-    yield Objects("s3://bucket/prefix", {"key": "test", "secret": "test", "client_kwargs": endpoint})
-    server.stop()
+    def __init__(self) -> None:
+        self._port = 0
+        self.start()
+        import boto3
+
+        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+        boto3.client("s3", **self._endpoint, **keys).create_bucket(Bucket="bucket")
+
+    def start(self) -> None:
+        """Start, or go on where it was stopped."""
+        from moto.server import ThreadedMotoServer
+
+        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=self._port, verbose=False)
+        self._server.start()
+        _, self._port = self._server.get_host_and_port()
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    def objects(self) -> Objects:
+        return Objects("s3://bucket/prefix", {"key": "test", "secret": "test", "client_kwargs": self._endpoint})
+
+    @property
+    def _endpoint(self) -> dict[str, str]:
+        return {"endpoint_url": f"http://127.0.0.1:{self._port}", "region_name": "us-east-1"}
+
+
+@pytest.fixture
+def s3_server() -> Iterator[S3]:
+    running = S3()
+    yield running
+    running.stop()
 
 
 @pytest.fixture

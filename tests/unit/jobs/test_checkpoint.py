@@ -196,3 +196,19 @@ def test_two_processes_that_save_the_same_steps_tear_nothing(attempt: Any) -> No
     said = [writer.communicate()[0] for writer in writers]
     assert [writer.returncode for writer in writers] == [0, 0], said
     assert seen == {1, 2}
+
+
+def test_s3_that_is_away_for_a_while(s3_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = s3_server.objects()
+    objects.put(fence_path("job-1"), b"1")
+    context = Context(objects.root_url, objects.storage_options, "job-1", 1)
+    monkeypatch.setenv(Context.VARIABLE, context.environ()[Context.VARIABLE])
+    checkpoint.save(1, "before")
+    s3_server.stop()
+    back = threading.Timer(3.0, s3_server.start)
+    back.start()
+    checkpoint.save(2, "after")
+    back.join()
+    saved = checkpoint.latest()
+    assert saved is not None
+    assert (saved.step, saved.state) == (2, "after")

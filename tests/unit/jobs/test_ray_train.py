@@ -79,9 +79,10 @@ def test_what_is_said_counts_more(job: Any, tmp_path: Path) -> None:
         ray_train.run_config(name="a b")
 
 
-def test_a_run_is_stored_in_s3(job: Any, s3_objects: Objects, tmp_path: Path) -> None:
+def test_a_run_is_stored_in_s3(job: Any, s3_server: Any, tmp_path: Path) -> None:
     from ray.train import Checkpoint
 
+    s3_objects = s3_server.objects()
     job(Resources(workers=1), s3_objects)
     context = cloudpickle.loads(cloudpickle.dumps(ray_train.run_config())).storage_context
     assert s3_objects.exists(f"{RUN}/.validate_storage_marker")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -79,6 +80,15 @@ def test_parameters_go_first_or_after_their_defaults_or_in_the_place_of_former_o
     assert [cell.source for cell in after.cells][2:4] == ["a = 0", "# Parameters\na = 1"]
     again = inject(parse(nbformat.writes(after)), {"a": 2})
     assert [cell.source for cell in again.cells][2:] == ["a = 0", "# Parameters\na = 2", "print(a)"]
+
+
+def test_where_temporary_folders_have_long_names(
+    attempt: Attempt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ("long" * 25)).mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / ("long" * 25)))
+    assert attempt.run(notebook("x = 1"), kind="notebook", fetch=("x",)) == 0, attempt.log
+    assert attempt.result == {"x": 1}
 
 
 def test_notebooks_of_former_formats(attempt: Attempt) -> None:
