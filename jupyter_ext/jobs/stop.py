@@ -71,6 +71,7 @@ class Notice:
         self._held = 0
         self._late = False
         self._calling = False
+        self._handing_on = False
 
     def listen(self) -> None:
         """Make SIGTERM the notice. Asked for again, it stays so.
@@ -153,6 +154,8 @@ class Notice:
             # A fork has the handlers of the job's process and none of its duties.
             _set(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
+        elif self._handing_on:  # their handler calls the one that it found, which was ours
+            raise Terminated("The job was told to stop.")
         elif self._deadline is None:  # it is told twice: by Ray, which tells every process of a job, and by the runner
             self._deadline = time.monotonic() + _time()
             if self._held:
@@ -195,10 +198,13 @@ class Notice:
         self._end(frame)
 
     def _end(self, frame: FrameType | None) -> None:
-        if self._theirs is not None:
-            self._theirs(signal.SIGTERM, frame)
-        else:
+        if self._theirs is None:
             raise Terminated("The job was told to stop.")
+        self._handing_on = True
+        try:
+            self._theirs(signal.SIGTERM, frame)
+        finally:
+            self._handing_on = False
 
 
 notice = Notice()

@@ -138,6 +138,21 @@ time.sleep(60)
     assert attempt.outcome.reason == "terminated"
 
 
+def test_a_handler_that_calls_the_one_before_it(attempt: Attempt) -> None:
+    source = """
+checkpoint.on_stop(lambda: (3, "state"))
+before = signal.getsignal(signal.SIGTERM)
+def handler(number, frame):
+    print("theirs")
+    before(number, frame)
+signal.signal(signal.SIGTERM, handler)
+print("begun")
+time.sleep(60)
+"""
+    attempt.stop(HEAD + source)
+    assert attempt.log.splitlines()[1:] == ["[checkpoint] saved step 3 (20 bytes)", "theirs", "[job] stopped"]
+
+
 def test_a_fork_dies_as_forks_do(attempt: Attempt) -> None:
     source = """
 import multiprocessing
