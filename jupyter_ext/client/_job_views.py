@@ -64,7 +64,8 @@ def card(job: Job, log: str = "", children: Sequence[Job] = ()) -> str:
         "<div style='margin-top:6px;padding:6px 8px;max-height:16em;overflow:auto;display:flex;"
         "flex-direction:column-reverse;border:1px solid rgba(128,128,128,.35);border-radius:3px;"
         "background:rgba(128,128,128,.08)'>"
-        f"<pre style='margin:0;font-size:90%;background:none'>{escape(shown)}</pre></div>"
+        "<pre style='margin:0;font-size:90%;background:none;font-family:var(--jp-code-font-family,monospace)'>"
+        f"{escape(shown)}</pre></div>"
         if shown
         else ""
     )
@@ -142,7 +143,8 @@ def family(children: Sequence[Job]) -> str:
         return ""
     heads = _heads("job", "parameters", "state", "progress", "")
     rows = "".join(
-        f"<tr><td title='{escape(job.id)}'>{escape(job.name)}</td><td>{escape(settings(job.parameters))}</td>"
+        f"<tr><td style='text-align:left' title='{escape(job.id)}'>{escape(job.name)}</td>"
+        f"<td style='text-align:left'>{escape(settings(job.parameters))}</td>"
         f"<td>{badge(job)}</td><td>{escape(_reached(job.progress))}</td>"
         f"<td style='text-align:left'>{escape(_news(job))}</td></tr>"
         for job in children[:_MAX_CHILDREN]
@@ -196,7 +198,7 @@ def table(jobs: Sequence[Job]) -> str:
     if not jobs:
         return "<p>No jobs. Submit one: <code>%%submit_job --name first</code> at the top of a cell.</p>"
     rows = "".join(
-        f"<tr><td title='{escape(job.id)}'>{escape(job.name)}</td><td>{badge(job)}</td>"
+        f"<tr><td style='text-align:left' title='{escape(job.id)}'>{escape(job.name)}</td><td>{badge(job)}</td>"
         f"<td>{escape(steps(job.progress))}</td><td>{escape(ago(job.created_at))}</td>"
         f"<td>{escape(duration(job))}</td>"
         f"<td style='text-align:left'>{escape(_news(job))}</td></tr>"

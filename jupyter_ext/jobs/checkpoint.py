@@ -166,7 +166,10 @@ def latest() -> Saved | None:
     if found is None:
         return None
     entry, data = found
-    print(f"[checkpoint] resumed at step {entry.step}", flush=True)
+    context = Context.from_environ()
+    # Looking again at what this attempt has saved itself resumes nothing.
+    if context is None or entry.attempt < context.attempt:
+        print(f"[checkpoint] resumed at step {entry.step}", flush=True)
     return Saved(entry.step, entry.attempt, cloudpickle.loads(data))
 
 

@@ -347,7 +347,7 @@ class Steps:
                 attempt,
                 JobState.FAILED,
                 verdict,
-                f"Attempt {number} failed: {verdict.message} Trying again ({left} left).",
+                f"Attempt {number} failed: {_sentence(verdict.message)} Trying again ({left} left).",
                 failures=row["failures"] + 1,
             )
         elif self._got_ahead(row, attempt):
@@ -507,8 +507,20 @@ class Steps:
         self._evidence.forget(job_id)
 
 
+def _sentence(text: str) -> str:
+    """Return a text with a full stop at its end.
+
+    Examples
+    --------
+    >>> _sentence("OSError: away (line 12)"), _sentence("Done.")
+    ('OSError: away (line 12).', 'Done.')
+    """
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
 def _interrupted(number: int, verdict: Verdict) -> str:
-    return f"Attempt {number} was interrupted: {verdict.message} The next one goes on from the last checkpoint."
+    said = _sentence(verdict.message)
+    return f"Attempt {number} was interrupted: {said} The next one goes on from the last checkpoint."
 
 
 def _share(done: int, total: int) -> dict[str, Any]:
