@@ -379,8 +379,12 @@ class Steps:
         """Whether an attempt saved a checkpoint beyond the one that it began from."""
         saved = checkpoint.entries(self._store.objects.list(checkpoints_path(row["id"])))
         status = self._evidence.status(row)
-        resumed = status.resumed_step if status is not None else attempt["resumed_step"]
-        return any(entry.attempt == attempt["number"] and (resumed is None or entry.step > resumed) for entry in saved)
+        said = attempt if status is None else status.model_dump()
+        resumed = said["resumed_step"]
+        # What lies in storage counts, said or not; Ray Train keeps its checkpoints elsewhere, and only says them.
+        steps = [entry.step for entry in saved if entry.attempt == attempt["number"]]
+        steps += [said["durable_step"]] if said["durable_step"] is not None else []
+        return any(resumed is None or step > resumed for step in steps)
 
     def _again(self, row: Row, attempt: Row, ended: JobState, verdict: Verdict, message: str, **counts: int) -> None:
         # After an attempt that got ahead the next comes at once, as after the first.
