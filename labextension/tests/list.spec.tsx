@@ -96,6 +96,11 @@ it('keeps the focus on its job when newer ones arrive', async () => {
   expect(focused()).toBe('job-0002');
 });
 
+it('says how to begin where there is no job yet', async () => {
+  await show([]);
+  expect(screen.getByText('No jobs yet. Submit one from a notebook with %%submit_job.')).toBeTruthy();
+});
+
 it('filters by state and says which', async () => {
   await show(three);
   const live = screen.getByRole('button', { name: 'Live' });

@@ -7,6 +7,7 @@ vi.stubGlobal('IS_REACT_ACT_ENVIRONMENT', true);
 vi.stubGlobal('DragEvent', class extends MouseEvent {});
 vi.stubGlobal('requestIdleCallback', (callback: () => void) => setTimeout(callback, 0));
 vi.stubGlobal('matchMedia', () => ({ matches: false }));
+Object.defineProperty(navigator, 'clipboard', { value: {}, configurable: true });
 
 afterEach(() => {
   cleanup();

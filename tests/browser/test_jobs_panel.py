@@ -157,7 +157,7 @@ def sign_in(browser: Browser, hub: LocalHub) -> Iterator[Open]:
 def test_a_job_appears_runs_and_is_cancelled_by_keyboard_alone(session: HubSession, sign_in: Open) -> None:
     opened = sign_in(session)
     opened.show_jobs()
-    expect(opened.panel.get_by_text("No jobs yet")).to_be_visible()
+    expect(opened.panel.get_by_text("No jobs yet. Submit one from a notebook with %%submit_job.")).to_be_visible()
     expect(opened.page.get_by_text("official Jupyter news")).to_have_count(0)
 
     hubs.submit(session, "train the classifier", TRAINING)
@@ -254,7 +254,7 @@ def test_a_job_is_paused_and_goes_on_from_its_checkpoint_while_another_waits(
     opened.page.keyboard.press("Enter")
     resume = opened.panel.get_by_role("button", name="Resume the job")
     expect(resume).to_be_focused(timeout=60 * SECOND)
-    expect(opened.panel.get_by_text("Paused; it goes on from step")).to_be_visible()
+    expect(opened.panel.get_by_text("Paused; it goes on from step").first).to_be_visible()
     opened.screenshot("jobs-paused-light")
     for job_id in (waiting, greedy):
         cancel(session, job_id)

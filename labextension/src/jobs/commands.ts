@@ -28,14 +28,19 @@ const CLUSTER_ARGS = {
 } as const;
 const NO_ARGS = { type: 'object', properties: {} } as const;
 
+/** What the commands need of the application. */
+interface IApplication {
+  readonly commands: JupyterFrontEnd['commands'];
+  readonly shell: { activateById(id: string): void };
+}
+
 /** Add what can be done about jobs to the application's commands. */
 export function addJobCommands(
-  app: JupyterFrontEnd,
+  { commands, shell }: IApplication,
   model: JobsModel,
-  panel: () => JobsPanel,
+  panel: () => Pick<JobsPanel, 'id' | 'target' | 'open'>,
   trans: TranslationBundle
 ): void {
-  const { commands, shell } = app;
   const target = (args: ReadonlyPartialJSONObject): string | null =>
     typeof args['job_id'] === 'string' ? args['job_id'] : panel().target;
   /** Whether there is a target, and what is known of it allows this. */
@@ -170,7 +175,7 @@ export function addJobCommands(
 
 /** Add what can be done about clusters to the application's commands. */
 export function addClusterCommands(
-  { commands }: JupyterFrontEnd,
+  { commands }: Pick<IApplication, 'commands'>,
   model: ClustersModel,
   trans: TranslationBundle
 ): void {
@@ -221,7 +226,8 @@ export async function told<T>(act: Promise<T>): Promise<T | null> {
   try {
     return await act;
   } catch (error) {
-    Notification.error(asServerError(error).message);
+    // Without an end of its own it would only be counted in the status bar.
+    Notification.error(asServerError(error).message, { autoClose: 10_000 });
     return null;
   }
 }

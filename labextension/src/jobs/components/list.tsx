@@ -8,6 +8,8 @@ import { ErrorNotice, IconButton, ProgressBar, StateChip, useModel, useTick, use
 
 /** Rows that PageUp and PageDown skip. */
 const PAGE_ROWS = 10;
+/** Given to the sentence, in which two per cent signs would become one. */
+const MAGIC = '%%submit_job';
 const SEARCH_DELAY_MS = 250;
 const AGE_TICK_MS = 15_000;
 
@@ -44,7 +46,7 @@ export function JobList(props: JobListProps): React.ReactElement {
                 ? trans.__('Loading jobs…')
                 : state.name || state.filter !== 'all'
                   ? trans.__('No job matches.')
-                  : trans.__('No jobs yet. Submit one from a notebook with %%submit_job.')}
+                  : trans.__('No jobs yet. Submit one from a notebook with %1.', MAGIC)}
             </p>
           )}
           {hasMore && (

@@ -135,8 +135,8 @@ function useFind(
   const [current, setCurrent] = React.useState<Match | null>(null);
   const [said, setSaid] = React.useState('');
   const [search] = React.useState(() => new LogSearch());
-  // Typing goes before searching: a long log takes some milliseconds.
-  const searched = React.useDeferredValue(finding ? needle : '');
+  // At once, so that Enter goes on from what was typed last; as much as a page keeps takes some milliseconds.
+  const searched = finding ? needle : '';
   const found = React.useMemo(() => search.find(blocks, searched), [search, blocks, searched]);
   const index = indexOf(found, current);
   const at = found.matches[index];
