@@ -422,5 +422,8 @@ def free_ports(count: int) -> list[int]:
 
 
 def _write_private(path: Path, text: str) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+    # Whole or not at all: another server may read it at any moment.
+    handle, draft = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    with open(handle, "w") as file:
         file.write(text)
+    os.replace(draft, path)
