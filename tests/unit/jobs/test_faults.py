@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +142,9 @@ class House:
                 supervisor = self.supervisor(fuse)
             job = self.jobs.get(job_id, owner=OWNER)
             if job.state.final:
-                supervisor.stop()
+                # Its last write gives the leases back; it may die at that one too.
+                with suppress(Dead):
+                    supervisor.stop()
                 return job
             meddle(job)
             assert time.monotonic() < deadline, f"still {job.state}: {job.message}"
