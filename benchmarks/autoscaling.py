@@ -11,6 +11,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from traitlets.config import Config
@@ -60,25 +61,29 @@ def _measure(service: ClusterService, runs: int) -> list[tuple[str, str, str]]:
     def workers() -> int:
         return len(service.backend.nodes(head)) - 1
 
-    def up() -> int:
+    def up(count: int) -> bool:
         found = service.backend.nodes(head)[1:]
-        return sum(node.state in (NodeState.RUNNING, NodeState.IDLE) for node in found)
+        return sum(node.state in (NodeState.RUNNING, NodeState.IDLE) for node in found) == count
+
+    def ended(name: str) -> bool:
+        found = connection.jobs.get(name)
+        return found is not None and found.ended
 
     one, two, gone, job, resized = (list[float]() for _ in range(5))
     for run in range(runs):
         for count, times in ((1, one), (2, two)):
             service.want("ada", [_GPU] * count)
-            times.append(_until(lambda count=count: up() == count))  # type: ignore[misc]
+            times.append(_until(partial(up, count)))
             # Long enough to be idle for too long as soon as nobody wants it.
             time.sleep(_IDLE_SECONDS)
             service.want("ada", [])
             gone.append(_until(lambda: workers() == 0))
         connection.jobs.submit(f"job-{run}", "exec true", gpus=1.0)
-        job.append(_until(lambda: up() == 1))
+        job.append(_until(partial(up, 1)))
         service.resize("ada", "default", ClusterSize(limits={"gpu": 0}))
         resized.append(_until(lambda: workers() == 0))
         service.resize("ada", "default", ClusterSize(limits={"gpu": 2}))
-        _until(lambda run=run: (found := connection.jobs.get(f"job-{run}")) is not None and found.ended)  # type: ignore[misc]
+        _until(partial(ended, f"job-{run}"))
         _until(lambda: workers() == 0)
     rows = (
         ("wanted → 1 worker lives", one),

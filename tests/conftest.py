@@ -19,6 +19,24 @@ pytest_plugins = ("pytest_jupyter.jupyter_server",)
 Api = Callable[..., Awaitable[tuple[int, Any]]]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_FailuresAtOnce(config))
+
+
+class _FailuresAtOnce:
+    """A test that failed is named at once: a run that somebody cuts off would else name none."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if report.failed and terminal is not None:
+            why = (report.longreprtext.strip().splitlines() or [""])[-1]
+            terminal.write_line(f"\n{report.nodeid}: {report.when} failed after {report.duration:.0f} s ({why})")
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[postgres.Postgres]:
     """A PostgreSQL of this test process, with a migrated database called ``template``."""

@@ -61,7 +61,10 @@ class Notice:
     """The notice of one process; `notice` is this one's. Before `listen` it changes nothing in the process."""
 
     def __init__(self) -> None:
-        self._pid: int | None = None
+        self._reset(None)
+
+    def _reset(self, pid: int | None) -> None:
+        self._pid = pid
         self._calls: list[Registration] = []
         # What another library (Ray, PyTorch Lightning) wants done at SIGTERM.
         self._theirs: Any = None
@@ -88,8 +91,7 @@ class Notice:
                 "A job hears of its stop in the main thread: call checkpoint.on_stop() and checkpoint.stopping() "
                 "there first. In the training function of Ray Train ask jupyter_ext.jobs.ray_train.stopping()."
             )
-        self.__init__()  # type: ignore[misc]  # in a fork, nothing of the parent's counts
-        self._pid = os.getpid()
+        self._reset(os.getpid())  # in a fork, nothing of the parent's counts
         before = _set(signal.SIGTERM, self._on_sigterm)
         ours = getattr(before, "__func__", None) is Notice._on_sigterm
         self._theirs = before if callable(before) and not ours else None

@@ -138,10 +138,10 @@ class LFApplier:
                     ran[number].append(task.rows)
         finally:
             # Interrupted or not, what was done need not be done again.
-            if cache is not None:
+            if cache is not None and isinstance(frame, pd.DataFrame):
                 for number, lf in enumerate(self.lfs):
                     if ran[number]:
-                        cache.keep(lf, frame, np.concatenate(ran[number]), Outcome.merged(done[number]))  # type: ignore[arg-type]
+                        cache.keep(lf, frame, np.concatenate(ran[number]), Outcome.merged(done[number]))
         merged = [Outcome.merged(done[number]) for number in range(len(self.lfs))]
         self.errors = {
             lf.name: FunctionErrors(

@@ -205,7 +205,7 @@ class LocalNodeProvider:
             dashboard_port=None,
             dashboard_agent_listen_port=0,
             # The head's reads the folder that all nodes write to.
-            include_log_monitor=False,  # type: ignore[arg-type]
+            include_log_monitor=False,  # type: ignore[arg-type]  # Ray takes a bool and says str
             env_vars=environment,
         )
         return Node(parameters, head=False, shutdown_at_exit=False, spawn_reaper=True)
