@@ -38,6 +38,7 @@ class Settings(Protocol):
     """What the steps need to know of the supervisor's configuration."""
 
     lost_after_s: float
+    hung_after_s: float
     poll_s: float
     max_interruptions: int
     stop_grace_s: int
@@ -50,7 +51,8 @@ class Memory:
     submitted: bool = False
     polled_at: float = 0.0
     stopped_at: float = 0.0
-    poked: bool = False
+    poked_at: float = 0.0
+    silent_since: float | None = None
 
 
 class Steps:
@@ -279,19 +281,32 @@ class Steps:
     def _look(self, row: Row, attempt: Row, status: Status | None, *, since: Any) -> bool:
         """Ask Ray how the attempt is. What can't be reached is not dead; what Ray lost and is silent, is."""
         memory = self._memory(row)
-        if time.monotonic() - memory.polled_at < self._settings.poll_s:
+        moment, polled_at = time.monotonic(), memory.polled_at
+        if moment - polled_at < self._settings.poll_s:
             return False
-        memory.polled_at = time.monotonic()
+        memory.polled_at = moment
         silent = now() - since > timedelta(seconds=self._settings.lost_after_s)
+        if not silent or moment - polled_at > self._settings.lost_after_s:
+            # While nobody could look (the storage was away, this supervisor stood still), nobody could be heard.
+            memory.silent_since = None
+        if silent and memory.silent_since is None:
+            memory.silent_since = moment
         connection = self._clusters.connection(row["owner"])
         if connection is None or connection.incarnation != attempt["incarnation"]:
             return self._gone(row, attempt, silent, "its Ray cluster was stopped or lost")
+        name = attempt["submission_id"]
         try:
-            info = connection.jobs.get(attempt["submission_id"])
-            if info is not None and not info.ended and silent and not memory.poked:
-                # After a restart of its head, Ray looks at its old jobs only when something wakes the agent.
-                memory.poked = True
-                connection.jobs.logs(attempt["submission_id"])
+            info = connection.jobs.get(name)
+            if info is not None and not info.ended and silent:
+                if moment - memory.poked_at > self._settings.lost_after_s:
+                    # After a restart of its head, Ray looks at its old jobs only when something wakes the agent.
+                    memory.poked_at = moment
+                    connection.jobs.logs(name)
+                if info.status == "RUNNING" and moment - (memory.silent_since or moment) > self._settings.hung_after_s:
+                    connection.jobs.stop(name)
+                    # It may still wake up somewhere; it finds that it may write no more.
+                    self._store.objects.put(fence_path(row["id"]), str(attempt["number"] + 1).encode())
+                    return self._gone(row, attempt, silent, "no sign of life, though Ray says that it runs")
         except Unavailable as error:
             self.say(row, f"Your Ray cluster can't be reached now ({error.message}). The job may well go on.")
             return False

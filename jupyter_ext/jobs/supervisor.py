@@ -62,6 +62,12 @@ class Supervisor(LoggingConfigurable):
     lost_after_s = Float(
         15.0, min=1.0, help="Silence after which an attempt that its cluster lost counts as ended. Three heartbeats."
     ).tag(config=True)
+    hung_after_s = Float(
+        300.0,
+        min=1.0,
+        help="Silence after which an attempt is stopped and taken up again although Ray says that it runs. Code that "
+        "keeps Python's lock for longer is silent too.",
+    ).tag(config=True)
     max_running = Integer(8, min=1, help="How many jobs of one user may run at a time.").tag(config=True)
     quotas = Dict(
         help="What a user may hold at a time, by Ray's names and 'jobs': {'ada': {'GPU': 2}, '*': {'GPU': 1}}; "

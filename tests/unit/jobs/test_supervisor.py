@@ -131,6 +131,28 @@ def test_lost_head_means_a_new_attempt_only_after_silence(driver: Any, clusters:
     assert job.attempt == 2
 
 
+def test_silence_ends_an_attempt_that_ray_says_is_running(driver: Any, clusters: Any) -> None:
+    job_id = driver.submit(RESUMES, fetch=("total",))
+    driver.until(job_id, lambda job: job.progress is not None and job.progress.step == 7)
+    clusters.jobs.processes[f"{job_id}-a1"].send_signal(signal.SIGSTOP)
+    # Longer than the time between two heartbeats.
+    driver.replace(hung_after_s=7.0)
+    waiting = driver.until(job_id, lambda job: "No sign of life" in job.message)
+    assert (waiting.state, waiting.attempt) == (JobState.RUNNING, 1)
+    job = driver.finish(job_id)
+    assert job.state is JobState.SUCCEEDED
+    assert [attempt.resumed_step for attempt in job.attempts] == [None, 5]
+    assert job.attempts[0].message == (
+        "Attempt 1 was interrupted: Its process was lost: no sign of life, though Ray says that it runs. "
+        "The next one goes on from the last checkpoint."
+    )
+    # It wakes up late, and finds that it was replaced.
+    first = clusters.jobs.processes[f"{job_id}-a1"]
+    first.send_signal(signal.SIGCONT)
+    assert first.wait(timeout=30) != 0
+    assert cloudpickle.loads(driver.jobs.result(job_id, owner=OWNER)) == {"total": sum(range(8))}
+
+
 def test_unreachable_is_not_dead(driver: Any, clusters: Any) -> None:
     job_id = driver.submit("import time\ntime.sleep(3)")
     driver.until(job_id, lambda job: job.state is JobState.RUNNING)
