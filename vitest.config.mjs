@@ -21,6 +21,9 @@ export default defineConfig({
     // One environment for all files: loading JupyterLab's packages takes longer than the tests.
     isolate: false,
     fileParallelism: false,
+    // A machine that does much else besides is slow, and no test is wrong for that.
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
     // Output that nobody expects is a failure.
     onConsoleLog: log => {
       throw new Error(`Unexpected output: ${log}`);
