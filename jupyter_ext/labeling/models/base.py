@@ -22,6 +22,7 @@ _CHUNK_CELLS = 4_000_000  # 32 MB of probabilities
 class FitReport:
     """How a fit went, in numbers and in sentences. ``str()`` of it is what a person reads.
 
+    ``n_patterns`` counts the distinct rows that the fit read: all, or those of a sample where the method takes one.
     ``class_balance`` (k,) is the mean probability of each class over covered rows; ``notes`` hold warnings and remarks.
     """
 
@@ -40,7 +41,7 @@ class FitReport:
         share = self.n_covered / self.n_rows if self.n_rows else 0.0
         lines = [
             f"{self.method}: {self.reason}",
-            f"{self.n_covered} of {self.n_rows} rows have a vote ({share:.0%}), in {self.n_patterns} patterns.",
+            f"{self.n_covered} of {self.n_rows} rows have a vote ({share:.0%}); {self.n_patterns} distinct ones read.",
         ]
         if len(self.class_balance) <= 10:
             lines.append(f"Class balance: {', '.join(f'{share:.3f}' for share in self.class_balance)}.")

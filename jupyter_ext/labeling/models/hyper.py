@@ -18,7 +18,7 @@ from jupyter_ext.labeling.models._fitting import collapse_notes, normalised
 from jupyter_ext.labeling.models.base import FitReport, LabelModel
 from jupyter_ext.labeling.models.majority import majority_balance
 from jupyter_ext.labeling.models.weighted_majority import LEAST, WeightedMajority
-from jupyter_ext.labeling.votes import ABSTAIN, FloatArray, IntArray, Patterns, VoteMatrix
+from jupyter_ext.labeling.votes import ABSTAIN, FloatArray, IntArray, Patterns, VoteMatrix, distinct_rows
 
 #: So many distinct rows tell enough of the voters; the others are read with what these told.
 _CONTEXT_ROWS = 10_000
@@ -105,20 +105,20 @@ class HyperLabelModel(LabelModel):
             "class_prior": None if class_prior is None else class_prior.tolist(),
             "n_gold": 0 if gold is None else int((gold != ABSTAIN).sum()),
         }
-        patterns = votes.patterns()
-        context, weight = _context(patterns)
+        context = _context(votes)
+        rows, weight = context.matrix, context.counts.astype(np.float64)
         self._scale, self._bias = 1.0, np.zeros(self.n_classes)
         repeats = find_repeats(votes) if repeats is None else repeats
         #: What a vote counts in the means over a row and over everything, (m,).
         self._worth = repeats.weights.astype(np.float32)
         #: Who is heard only where nobody else votes, (m,).
         self._quiet = np.zeros(votes.shape[1], dtype=bool)
-        self._readings, logits = self._read(votes, context, weight)
+        self._readings, logits = self._read(votes, rows, weight)
         quiet = _worth_nothing(votes, repeats)
         if quiet.any():
             before = self._readings, logits
             self._quiet = quiet
-            self._readings, logits = self._read(votes, context, weight)
+            self._readings, logits = self._read(votes, rows, weight)
             if weight @ (logits.argmax(axis=1) != before[1].argmax(axis=1)) > _FEW * weight.sum():
                 self._quiet = np.zeros_like(quiet)
                 self._readings, logits = before
@@ -129,13 +129,13 @@ class HyperLabelModel(LabelModel):
             self._shift(logits, weight, class_prior)
         balance = np.asarray(weight @ self._proba(logits) / weight.sum())
         self.class_prior_ = balance if class_prior is None else class_prior
-        self.given_up = collapse_notes(weight, self._proba(logits), majority_balance(patterns, self.n_classes))
+        self.given_up = collapse_notes(weight, self._proba(logits), majority_balance(context, self.n_classes))
         self.report = FitReport(
             method=self.method,
             reason=reason,
             n_rows=votes.shape[0],
             n_covered=int(votes.covered.sum()),
-            n_patterns=len(patterns.counts),
+            n_patterns=len(context.counts),
             class_balance=tuple(balance.tolist()),
             notes=(*self.given_up, *repeats.notes),
         )
@@ -329,15 +329,21 @@ def _worth_nothing(votes: VoteMatrix, repeats: Repeats) -> npt.NDArray[np.bool_]
     return least if broader else np.zeros_like(least)
 
 
-def _context(patterns: Patterns) -> tuple[sparse.csr_array, FloatArray]:
-    """Return the covered patterns and their counts, or a sample where there are very many."""
-    covered = np.flatnonzero(np.diff(patterns.matrix.indptr) > 0)
-    weight = patterns.counts[covered].astype(np.float64)
-    if len(covered) > _CONTEXT_ROWS:
-        drawn = np.random.default_rng(0).choice(len(covered), _CONTEXT_ROWS, p=weight / weight.sum())
-        chosen, times = np.unique(drawn, return_counts=True)
-        covered, weight = covered[chosen], times.astype(np.float64)
-    return sparse.csr_array(patterns.matrix[covered]), weight
+def _context(votes: VoteMatrix) -> Patterns:
+    """Return the distinct covered rows and how often each occurs; where there are very many, of a sample of rows."""
+    covered = np.flatnonzero(votes.covered)
+    if len(covered) > 2 * _CONTEXT_ROWS:
+        drawn = np.random.default_rng(0).choice(covered, 2 * _CONTEXT_ROWS)
+        if len(distinct_rows(votes.rows[drawn]).counts) > _CONTEXT_ROWS:
+            return distinct_rows(votes.rows[drawn[:_CONTEXT_ROWS]])
+    patterns = votes.patterns()
+    kept = np.flatnonzero(np.diff(patterns.matrix.indptr) > 0)
+    counts = patterns.counts[kept]
+    if len(kept) > _CONTEXT_ROWS:
+        drawn = np.random.default_rng(0).choice(len(kept), _CONTEXT_ROWS, p=counts / counts.sum())
+        chosen, counts = np.unique(drawn, return_counts=True)
+        kept = kept[chosen]
+    return Patterns(sparse.csr_array(patterns.matrix[kept]), counts, np.repeat(np.arange(len(kept)), counts))
 
 
 def _chunks(rows: sparse.csr_array) -> Iterator[sparse.csr_array]:

@@ -168,10 +168,16 @@ def some_matrices() -> list[np.ndarray]:
     """Draw small matrices of every odd shape: no row, no voter, one of either, one vote, no overlap, one class."""
     random = np.random.default_rng(0)
     matrices = []
-    for n, m, k, coverage in product((0, 1, 3, 30), (0, 1, 2, 5), (2, 4), (0.0, 0.1, 1.0)):
-        L = np.where(random.random((n, m)) < coverage, random.integers(0, k, (n, m)), -1)
+    for n, m, coverage in product((0, 1, 3, 30), (0, 1, 2, 5), (0.1, 1.0)):
+        L = np.where(random.random((n, m)) < coverage, random.integers(0, 4, (n, m)), -1)
         apart = np.arange(n)[:, None] % max(m, 1) == np.arange(m)
-        matrices += [L, np.where(L >= 0, 0, -1), np.where(apart, L, -1), np.repeat(L[:, :1], m, axis=1)]
+        matrices += [
+            L,
+            np.full_like(L, -1),
+            np.where(L >= 0, 0, -1),
+            np.where(apart, L, -1),
+            np.repeat(L[:, :1], m, axis=1),
+        ]
     return matrices
 
 
