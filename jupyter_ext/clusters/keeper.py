@@ -11,6 +11,7 @@ and no other process that got a recycled number.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -75,13 +76,15 @@ class Keeper:
     Parameters
     ----------
     folder
-        Holds ``launch.json``: ``{"command": [...], "scratch": path, "orphan_timeout": seconds, "grace": seconds}``.
-        ``scratch`` is removed at the end.
+        Holds ``launch.json``: ``{"command": [...], "vital": name, "scratch": path, "orphan_timeout": seconds, "grace":
+        seconds}``. The end of the child process called ``vital`` is the end of the command; without that name only its
+        own is. ``scratch`` is removed at the end.
     """
 
     def __init__(self, folder: Path) -> None:
         launch = json.loads((folder / LAUNCH).read_text())
         self._command: list[str] = launch["command"]
+        self._vital: str | None = launch.get("vital")
         self._scratch = Path(launch["scratch"])
         self._orphan_timeout = float(launch["orphan_timeout"])
         self._grace = float(launch["grace"])
@@ -114,7 +117,13 @@ class Keeper:
 
     def _wait(self, head: subprocess.Popen[bytes]) -> None:
         seen, since = -1.0, time.monotonic()
+        vital: psutil.Process | None = None
         while head.poll() is None and not self._asked_to_stop:
+            _reap_orphans(head)
+            if self._vital is not None:
+                vital = vital or _child(head, self._vital)
+                if vital is not None and not _lives(vital):
+                    return
             try:
                 renewed = (self._folder / LEASE).stat().st_mtime
             except FileNotFoundError:
@@ -129,6 +138,28 @@ class Keeper:
 
     def _on_signal(self, _number: int, _frame: object) -> None:
         self._asked_to_stop = True
+
+
+def _child(head: subprocess.Popen[bytes], name: str) -> psutil.Process | None:
+    with contextlib.suppress(psutil.Error):
+        return next((child for child in psutil.Process(head.pid).children() if child.name() == name), None)
+    return None
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _reap_orphans(head: subprocess.Popen[bytes]) -> None:
+    """Let go of adopted children that have ended; the head's own end is for `subprocess` to see."""
+    if sys.platform != "linux":
+        return
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid != head.pid:
+            os.waitpid(ended.si_pid, 0)
 
 
 def _end(head: subprocess.Popen[bytes], grace: float) -> None:

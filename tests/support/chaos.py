@@ -81,6 +81,8 @@ def configuration() -> Config:
     config.Supervisor.max_running = AT_ONCE
     # A supervisor that was killed is replaced when its leases have run out.
     config.Supervisor.lease_s = 5.0
+    # A driver that was frozen is thawed within 8 s.
+    config.Supervisor.hung_after_s = 30.0
     config.Workspace.track_metrics = False
     return config
 

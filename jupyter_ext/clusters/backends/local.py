@@ -159,6 +159,9 @@ class LocalBackend(ClusterBackend):
             command.append(f"--autoscaling-config={config}")
         launch = {
             "command": command,
+            # Ray's own watch over its processes lets a raylet go that ended in good order, as it does when one of its
+            # agents was killed; what is left says that jobs run and runs none.
+            "vital": "raylet",
             "scratch": str(scratch),
             "orphan_timeout": self.orphan_timeout,
             "grace": self.stop_grace,

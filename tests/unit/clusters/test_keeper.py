@@ -24,6 +24,8 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN if "--stubborn" in sys.argv else si
 sleep = [sys.executable, "-c", "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(600)"]
 children = [subprocess.Popen(sleep, process_group=0), subprocess.Popen(sleep, start_new_session=True)]
 Path(sys.argv[1]).write_text(" ".join(str(child.pid) for child in children) + f" {os.getpid()}")
+if "--orphan" in sys.argv:
+    subprocess.run(["sh", "-c", "sleep 0.2 & sleep 0.2 &"])
 if "--die" in sys.argv:
     os._exit(7)
 time.sleep(600)
@@ -44,10 +46,11 @@ def start(folder: Path, tmp_path: Path) -> Iterator[Start]:
     pids = tmp_path / "pids"
     scratch = tmp_path / "scratch"
 
-    def begin(*options: str, orphan_timeout: float = 600, grace: float = 5) -> list[int]:
+    def begin(*options: str, orphan_timeout: float = 600, grace: float = 5, vital: str | None = None) -> list[int]:
         scratch.mkdir()
         command = [sys.executable, "-c", _HEAD, str(pids), *options]
         launch = {"command": command, "scratch": str(scratch), "orphan_timeout": orphan_timeout, "grace": grace}
+        launch |= {"vital": vital} if vital else {}
         (folder / keeper.LAUNCH).write_text(json.dumps(launch))
         (folder / keeper.LEASE).touch()
         subprocess.run([sys.executable, "-m", keeper.__name__, str(folder)], check=True)
@@ -138,3 +141,22 @@ def test_a_folder_without_a_keeper_has_no_holder(tmp_path: Path) -> None:
     assert keeper.lock_holder(tmp_path) is None
     (tmp_path / keeper.LOCK).write_text("1")
     assert keeper.lock_holder(tmp_path) is None
+
+
+def test_the_end_of_the_vital_child_is_the_end_of_all(start: Start, folder: Path, tmp_path: Path) -> None:
+    pids = start(vital=psutil.Process().name())
+    time.sleep(0.5)
+    assert keeper.lock_holder(folder) is not None
+    os.kill(pids[0], signal.SIGKILL)
+    wait_until(lambda: keeper.lock_holder(folder) is None)
+    assert none_lives(pids)
+    assert not (tmp_path / "scratch").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux knows subreapers")
+def test_orphans_that_have_ended_leave_nothing_behind(start: Start, folder: Path) -> None:
+    start("--orphan")
+    holder = keeper.lock_holder(folder)
+    assert holder is not None
+    # The head, and none of what its children left.
+    wait_until(lambda: len(psutil.Process(holder).children()) == 1)

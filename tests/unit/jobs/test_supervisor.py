@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from typing import Any
@@ -10,6 +11,7 @@ import cloudpickle
 import pytest
 
 from jupyter_ext.errors import Conflict
+from jupyter_ext.jobs import give_notice
 from jupyter_ext.jobs.protocol import attempt_path, fence_path
 from jupyter_ext.jobs.values import JobQuery, JobState
 from jupyter_ext.values import Query
@@ -32,6 +34,19 @@ for step in range(start, 8):
         checkpoint.save(step, total)
     if step == 7 and not saved:
         time.sleep(60)
+"""
+
+
+ON_STOP = """
+import time
+from jupyter_ext.jobs import checkpoint, progress
+saved = checkpoint.latest()
+step = saved.step if saved else 0
+checkpoint.on_stop(lambda: checkpoint.save(step, step))
+while step < (saved.step + 2 if saved else 1_000):
+    step += 1
+    progress(step, 1_000)
+    time.sleep(0.05)
 """
 
 
@@ -151,6 +166,20 @@ def test_silence_ends_an_attempt_that_ray_says_is_running(driver: Any, clusters:
     first.send_signal(signal.SIGCONT)
     assert first.wait(timeout=30) != 0
     assert cloudpickle.loads(driver.jobs.result(job_id, owner=OWNER)) == {"total": sum(range(8))}
+
+
+def test_a_machine_that_goes_gives_notice_and_the_job_resumes_elsewhere(
+    driver: Any, clusters: Any, capsys: Any
+) -> None:
+    job_id = driver.submit(ON_STOP, fetch=("step",))
+    driver.until(job_id, lambda job: job.progress is not None and job.progress.step >= 3)
+    give_notice.main(["--below", str(os.getpid())])
+    assert capsys.readouterr().out == "1 job told to stop.\n"
+    job = driver.finish(job_id)
+    assert (job.state, job.attempt, job.retries) == (JobState.SUCCEEDED, 2, 0)
+    # It saved where it was, though it saves nothing by itself.
+    assert job.attempts[1].resumed_step is not None
+    assert job.attempts[1].resumed_step >= 3
 
 
 def test_unreachable_is_not_dead(driver: Any, clusters: Any) -> None:

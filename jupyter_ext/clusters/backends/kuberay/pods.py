@@ -92,6 +92,8 @@ def _container(options: Options, *, cpu: int, memory: str) -> Object:
         "env": [{"name": name, "value": value} for name, value in environment.items()],
         "resources": {"requests": amounts, "limits": dict(amounts)},
         "securityContext": container_security(),
+        # Ray warns only Ray Train of its node's end; jobs' drivers hear of it before Ray does.
+        "lifecycle": {"preStop": {"exec": {"command": ["python", "-m", "jupyter_ext.jobs.give_notice"]}}},
     }
     if options.storage.secret:
         container["envFrom"] = [{"secretRef": {"name": options.storage.secret}}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import kubernetes_validate
@@ -250,7 +251,10 @@ def test_a_pod_that_is_told_to_end_has_time_to_drain_and_to_save() -> None:
         environment = {variable["name"]: variable["value"] for variable in spec["containers"][0]["env"]}
         assert environment["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] == "40"
         assert spec["terminationGracePeriodSeconds"] >= 160
-        assert "lifecycle" not in spec["containers"][0], "a preStop hook would end Ray before it drains"
+        # `ray stop` there would end Ray before it drains; a hook that fails would be no notice at all.
+        command = spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+        assert command[:2] == ["python", "-m"]
+        assert find_spec(command[2]) is not None
 
 
 def test_pools_split_the_machines() -> None:
