@@ -2,46 +2,36 @@
 
 from __future__ import annotations
 
-import email.utils
 import functools
 import hashlib
 import json
 import math
 import os
 import queue
-import re
-import sqlite3
-import ssl
-import string
-import sys
 import threading
 import time
-import unicodedata
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import httpx
 import numpy as np
 import pandas as pd
 
-from jupyter_ext.errors import Invalid, JupyterExtError, Unavailable
+from jupyter_ext.errors import Invalid, Unavailable
+from jupyter_ext.labeling._chat import CHARACTERS_PER_TOKEN, Answer, Clock, Endpoint, Key, Pace, Stop, address
+from jupyter_ext.labeling._chat_cache import Cache, cache_folder
+from jupyter_ext.labeling._prompt_text import Cells, Reader, fields, readings
 from jupyter_ext.labeling.functions import LabelingFunction, unknown_column
 from jupyter_ext.labeling.votes import ABSTAIN
 
-_FIRST_BACKOFF, _LONGEST_BACKOFF = 0.5, 60.0
-#: An endpoint that asks to come back later than this stops the run instead of holding up the notebook.
-_LONGEST_WAIT = 600.0
 #: This many prompts in a row without an answer mean that the endpoint is down, not that some rows are odd.
 _GIVE_UP_AFTER = 20
 #: What was sent when the user interrupts is paid for, so it gets this long to be answered and kept.
 _GRACE_SECONDS = 5.0
 _SAMPLES, _SAMPLE_LENGTH = 10, 200
-#: Of English text; used until an endpoint has counted.
-_CHARACTERS_PER_TOKEN = 4
 
 
 @dataclass(frozen=True)
@@ -73,18 +63,6 @@ class PromptUsage:
     unmatched_samples: tuple[str, ...] = ()
 
 
-class Clock:
-    """Time as the rate limit and the retries see it. A test hands in its own."""
-
-    def now(self) -> float:
-        """Return the seconds since some moment."""
-        return time.monotonic()
-
-    def wait(self, stop: threading.Event, seconds: float) -> None:
-        """Return after so many seconds, or at once when ``stop`` is set."""
-        stop.wait(seconds)
-
-
 class PromptFunction(LabelingFunction):
     """A labeling function whose votes are a language model's answers. Made by :func:`prompt_function`."""
 
@@ -110,8 +88,8 @@ class PromptFunction(LabelingFunction):
         cache: str | os.PathLike[str] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        fields = _fields(template)
-        missing = sorted(set(fields) - set(fields if columns is None else columns))
+        read = fields(template)
+        missing = sorted(set(read) - set(read if columns is None else columns))
         if missing:
             raise Invalid(f"The template of {name!r} reads {missing[0]!r}, which is not among its columns.")
         _require(bool(model), "model", "the name of a model")
@@ -123,10 +101,10 @@ class PromptFunction(LabelingFunction):
         _require(retries >= 0, "retries", "a number from 0")
         _require(timeout > 0, "timeout", "a number of seconds above 0")
         _require(price is None or (len(price) == 2 and min(price) >= 0), "price", "two numbers from 0")
-        readings = _readings(labels)
+        wanted = readings(labels)
         facts = {
             "template": template,
-            "labels": readings,
+            "labels": wanted,
             "model": model,
             "system": system,
             "temperature": float(temperature),
@@ -138,7 +116,7 @@ class PromptFunction(LabelingFunction):
             name=name,
             resources=facts,
             pre=(),
-            columns=fields if columns is None else columns,
+            columns=read if columns is None else columns,
             batch=self._vote_on_frame,
         )
         self.kind = "model"
@@ -151,15 +129,15 @@ class PromptFunction(LabelingFunction):
         self.max_tokens = int(max_tokens)
         self.concurrency = int(concurrency)
         self.price = price
-        self.cache = Path(cache).expanduser() if cache is not None else _cache_folder()
-        self._fields = fields
-        self._read_answer = _Reader(readings)
+        self.cache = Path(cache).expanduser() if cache is not None else cache_folder()
+        self._fields = read
+        self._read_answer = Reader(wanted)
         self._lock = threading.Lock()
         self._counts = {"requests": 0, "cached": 0, "input_tokens": 0, "output_tokens": 0, "unmatched": 0}
         self._samples: list[str] = []
         clock = clock or Clock()
-        pace = _Pace(requests_per_minute, tokens_per_minute, clock)
-        self._endpoint = _Endpoint(_address(url), _Key(api_key), int(retries), timeout, pace, clock)
+        pace = Pace(requests_per_minute, tokens_per_minute, clock)
+        self._endpoint = Endpoint(address(url), Key(api_key), int(retries), timeout, pace, clock)
         self._again = functools.partial(
             prompt_function, template, self.labels, name=name, model=model, url=url, system=system, columns=columns,
             temperature=temperature, max_tokens=max_tokens, concurrency=concurrency,
@@ -231,11 +209,11 @@ class PromptFunction(LabelingFunction):
         sample = [prompts[number] for number in chosen]
         answers = self._answers(sample)
         outcomes = [answers[prompt] if isinstance(prompt, str) else prompt for prompt in sample]
-        votes = [self._read_answer(one.text) if isinstance(one, _Answer) else ABSTAIN for one in outcomes]
+        votes = [self._read_answer(one.text) if isinstance(one, Answer) else ABSTAIN for one in outcomes]
         table = pd.DataFrame(
             {
                 "prompt": [prompt if isinstance(prompt, str) else None for prompt in sample],
-                "answer": [one.text if isinstance(one, _Answer) else None for one in outcomes],
+                "answer": [one.text if isinstance(one, Answer) else None for one in outcomes],
                 "vote": np.array([ABSTAIN if vote is None else vote for vote in votes], dtype=np.int64),
             },
             index=frame.index[chosen],
@@ -246,7 +224,7 @@ class PromptFunction(LabelingFunction):
 
     def _vote_on_row(self, row: Any, **_resources: Any) -> int:
         """Vote on one row."""
-        prompt = self.template.format_map(_Cells(row))
+        prompt = self.template.format_map(Cells(row))
         outcome = self._answers([prompt])[prompt]
         if isinstance(outcome, Exception):
             raise outcome
@@ -303,16 +281,16 @@ class PromptFunction(LabelingFunction):
         bodies = {prompt: self._body(prompt) for prompt in prompts if isinstance(prompt, str)}
         return {prompt: (hashlib.sha256(body).hexdigest(), body) for prompt, body in bodies.items()}
 
-    def _answers(self, prompts: Iterable[str | Exception]) -> dict[str, _Answer | Exception]:
+    def _answers(self, prompts: Iterable[str | Exception]) -> dict[str, Answer | Exception]:
         """Return what each prompt was answered, from the cache or from the endpoint, or why it has no answer."""
         bodies = self._bodies(prompts)
-        cache = _Cache(self.cache)
+        cache = Cache(self.cache)
         try:
             known = cache.find(key for key, _ in bodies.values())
         except BaseException:
             cache.close()
             raise
-        outcomes: dict[str, _Answer | Exception] = {}
+        outcomes: dict[str, Answer | Exception] = {}
         todo: list[tuple[str, str, bytes]] = []
         for prompt, (key, body) in bodies.items():
             if key in known:
@@ -328,7 +306,7 @@ class PromptFunction(LabelingFunction):
         with closing(self._ask(todo, cache)) as arriving:
             for prompt, outcome in arriving:
                 outcomes[prompt] = outcome
-                if isinstance(outcome, _Answer):
+                if isinstance(outcome, Answer):
                     unanswered = 0
                 elif isinstance(outcome, Unavailable):
                     unanswered += 1
@@ -337,12 +315,12 @@ class PromptFunction(LabelingFunction):
         return outcomes
 
     def _ask(
-        self, todo: list[tuple[str, str, bytes]], cache: _Cache
-    ) -> Generator[tuple[str, _Answer | Exception], None, None]:
+        self, todo: list[tuple[str, str, bytes]], cache: Cache
+    ) -> Generator[tuple[str, Answer | Exception], None, None]:
         """Ask with several threads, and give each prompt's outcome when it arrives. Closing this stops the asking."""
         stop = threading.Event()
         work: queue.SimpleQueue[tuple[str, str, bytes]] = queue.SimpleQueue()
-        done: queue.SimpleQueue[tuple[str, _Answer | Exception | _Stop]] = queue.SimpleQueue()
+        done: queue.SimpleQueue[tuple[str, Answer | Exception | Stop]] = queue.SimpleQueue()
         for item in todo:
             work.put(item)
         n_threads = min(self.concurrency, len(todo))
@@ -357,14 +335,14 @@ class PromptFunction(LabelingFunction):
                     except queue.Empty:
                         return
                     try:
-                        outcome: _Answer | Exception | _Stop = self._endpoint.ask(client, key, body, stop, self._sent)
-                        if isinstance(outcome, _Answer):
+                        outcome: Answer | Exception | Stop = self._endpoint.ask(client, key, body, stop, self._sent)
+                        if isinstance(outcome, Answer):
                             self._received(outcome)
                             cache.put(key, outcome)
                     except Exception as error:  # noqa: BLE001 - handed to the thread that waits for it
                         outcome = error
                     done.put((prompt, outcome))
-                    if isinstance(outcome, _Stop):
+                    if isinstance(outcome, Stop):
                         stop.set()
             finally:
                 # The last thread closes, not the one that waits: after an interrupt that one may leave earlier.
@@ -378,7 +356,7 @@ class PromptFunction(LabelingFunction):
                 thread.start()
             for _ in todo:
                 prompt, outcome = _next_of(done)
-                if isinstance(outcome, _Stop):
+                if isinstance(outcome, Stop):
                     raise outcome.error
                 yield prompt, outcome
         finally:
@@ -392,7 +370,7 @@ class PromptFunction(LabelingFunction):
         with self._lock:
             self._counts["requests"] += 1
 
-    def _received(self, answer: _Answer) -> None:
+    def _received(self, answer: Answer) -> None:
         with self._lock:
             self._counts["input_tokens"] += answer.input_tokens
             self._counts["output_tokens"] += answer.output_tokens
@@ -403,15 +381,15 @@ class PromptFunction(LabelingFunction):
         return (input_tokens * self.price[0] + output_tokens * self.price[1]) / 1e6
 
     def _estimate(
-        self, prompts: list[str | Exception], sample: Mapping[str, _Answer | Exception]
+        self, prompts: list[str | Exception], sample: Mapping[str, Answer | Exception]
     ) -> dict[str, int | float | None]:
         bodies = self._bodies(prompts)
-        with closing(_Cache(self.cache)) as cache:
+        with closing(Cache(self.cache)) as cache:
             known = cache.find(key for key, _ in bodies.values())
         left = [len(prompt) for prompt, (key, _) in bodies.items() if key not in known]
-        seen = {prompt: one for prompt, one in sample.items() if isinstance(one, _Answer)}
+        seen = {prompt: one for prompt, one in sample.items() if isinstance(one, Answer)}
         # A straight line through the origin: the system message and the template count as a part of every prompt.
-        rate, output = 1 / _CHARACTERS_PER_TOKEN, float(self.max_tokens)
+        rate, output = 1 / CHARACTERS_PER_TOKEN, float(self.max_tokens)
         if seen:
             rate = sum(one.input_tokens for one in seen.values()) / max(sum(map(len, seen)), 1)
             output = sum(one.output_tokens for one in seen.values()) / len(seen)
@@ -548,111 +526,6 @@ def prompt_function(
     )
 
 
-@dataclass(frozen=True)
-class _Answer:
-    text: str
-    input_tokens: int
-    output_tokens: int
-
-
-class _Stop(Exception):
-    """No further prompt would be answered either: wrong key, wrong address."""
-
-    def __init__(self, error: JupyterExtError) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-class _Cells:
-    """A row as a template reads it: mappings, series and rows by item, simple objects by attribute."""
-
-    def __init__(self, row: Any) -> None:
-        self._row = row
-
-    def __getitem__(self, name: str) -> Any:
-        if hasattr(self._row, "__getitem__") and not isinstance(self._row, tuple):
-            return self._row[name]
-        return getattr(self._row, name)
-
-
-class _Reader:
-    """Reads the class from an answer; None where it names no label or labels of two classes.
-
-    Examples
-    --------
-    >>> read = _Reader({"spam": 1, "not spam": 0})
-    >>> read("**Spam!**"), read("This is Not-Spam."), read("spammy"), read("spam or not spam")
-    (1, 0, None, None)
-    """
-
-    def __init__(self, labels: Mapping[str, int]) -> None:
-        self._labels = labels
-        longest_first = sorted(labels, key=lambda label: (-len(label), label))
-        self._pattern = re.compile(rf"(?<!\S)(?:{'|'.join(map(re.escape, longest_first))})(?!\S)")
-
-    def __call__(self, answer: str) -> int | None:
-        classes = {self._labels[label] for label in self._pattern.findall(_words(answer))}
-        return classes.pop() if len(classes) == 1 else None
-
-
-def _words(text: str) -> str:
-    r"""Return the words, in lower case and with a space between.
-
-    Examples
-    --------
-    >>> _words(" **YES**, it's_spam!\n")
-    'yes it s spam'
-    """
-    # By category, as \w would tear the vowel signs off the words of many languages.
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join("".join(sign if unicodedata.category(sign)[0] in "LMN" else " " for sign in folded).split())
-
-
-def _readings(labels: Mapping[str, int]) -> dict[str, int]:
-    """The labels as they are looked for in answers."""
-    readings: dict[str, int] = {}
-    for label, number in labels.items():
-        words = _words(str(label))
-        if not words:
-            raise Invalid(f"The label {label!r} has no letter or digit to look for in an answer.")
-        if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < ABSTAIN:
-            raise Invalid(f"The label {label!r} must stand for the number of a class, or ABSTAIN ({ABSTAIN}).")
-        if readings.setdefault(words, int(number)) != number:
-            raise Invalid(f"The label {label!r} can't be told from another one of a different class.")
-    if not readings:
-        raise Invalid("There are no labels; write which class an answer stands for, such as {'yes': 1, 'no': 0}.")
-    return dict(sorted(readings.items()))
-
-
-def _fields(template: str) -> list[str]:
-    """The columns that a template reads, in order.
-
-    Examples
-    --------
-    >>> _fields("{text} by {mean age:.1f} of {tags[0]}, {text!r} {{x}}")
-    ['text', 'mean age', 'tags']
-    """
-    found: list[str] = []
-
-    def collect(part: str | None) -> None:
-        for _, field, spec, _ in string.Formatter().parse(part or ""):
-            if field is None:
-                continue
-            name = re.split(r"[.\[]", field, maxsplit=1)[0]
-            if not name or name.isdigit():
-                raise Invalid("The template has a field without a name; write the column into the braces: {text}.")
-            found.append(name)
-            collect(spec)
-
-    try:
-        collect(template)
-    except ValueError as error:
-        raise Invalid(f"The template is no format string ({error}). Write {{{{ and }}}} for braces.") from None
-    if not found:
-        raise Invalid("The template names no column, such as {text}: every row would have the same prompt.")
-    return list(dict.fromkeys(found))
-
-
 def _require(fine: bool, what: str, wanted: str) -> None:
     if not fine:
         raise Invalid(f"{what} must be {wanted}.", field=what)
@@ -662,322 +535,10 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
-def _next_of(results: queue.SimpleQueue[tuple[str, _Answer | Exception | _Stop]]) -> tuple[str, Any]:
+def _next_of(results: queue.SimpleQueue[tuple[str, Answer | Exception | Stop]]) -> tuple[str, Any]:
     # Windows can't interrupt a wait without an end.
     while True:
         try:
             return results.get(timeout=0.5)
         except queue.Empty:
             continue
-
-
-def _cache_folder() -> Path:
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-    elif sys.platform == "darwin":
-        base = "~/Library/Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "jupyter-ext" / "prompts"
-
-
-class _Cache:
-    """Answers by the SHA-256 of their requests, in a SQLite file that several processes may use at a time."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "answers.db"
-        self._lock = threading.Lock()
-        try:
-            # Answers may tell of the data, so the folder is for its owner alone.
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._database = sqlite3.connect(self._path, timeout=30, isolation_level=None, check_same_thread=False)
-        except (OSError, sqlite3.Error) as error:
-            self._fail(error)
-        try:
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=NORMAL")
-            self._database.execute(
-                "CREATE TABLE IF NOT EXISTS answers"
-                " (key TEXT PRIMARY KEY, text TEXT NOT NULL, input_tokens INTEGER NOT NULL,"
-                " output_tokens INTEGER NOT NULL, answered_at REAL NOT NULL) WITHOUT ROWID"
-            )
-        except sqlite3.Error as error:
-            self._database.close()
-            self._fail(error)
-
-    def find(self, keys: Iterable[str]) -> dict[str, _Answer]:
-        """Return the answers that are there."""
-        question = "SELECT text, input_tokens, output_tokens FROM answers WHERE key = ?"
-        found = {}
-        with self._lock:
-            try:
-                for key in keys:
-                    row = self._database.execute(question, (key,)).fetchone()
-                    if row is not None:
-                        found[key] = _Answer(*row)
-            except sqlite3.Error as error:
-                self._fail(error)
-        return found
-
-    def put(self, key: str, answer: _Answer) -> None:
-        """Keep an answer. It is on disk when this returns."""
-        row = (key, answer.text, answer.input_tokens, answer.output_tokens, time.time())
-        with self._lock:
-            try:
-                self._database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", row)
-            except sqlite3.Error as error:
-                try:
-                    self._fail(error)
-                except Invalid as told:
-                    # Without the cache the next run would pay for everything again.
-                    raise _Stop(told) from None
-
-    def close(self) -> None:
-        self._database.close()
-
-    def _fail(self, error: Exception) -> NoReturn:
-        raise Invalid(
-            f"The cache of answers {str(self._path)!r} can't be used: {error}. Pass another folder as cache, or remove "
-            "the file if it is broken."
-        ) from None
-
-
-class _Pace:
-    """A token bucket for requests and one for tokens, each as deep as one request, so no minute ever exceeds a limit.
-
-    Examples
-    --------
-    >>> class Still(Clock):
-    ...     def now(self):
-    ...         return 100.0
-    >>> pace = _Pace(requests=60, tokens=600, clock=Still())
-    >>> [pace.reserve(10), pace.reserve(30), pace.reserve(5), pace.reserve(5)]
-    [100.0, 101.0, 104.0, 105.0]
-    """
-
-    def __init__(self, requests: float | None, tokens: float | None, clock: Clock) -> None:
-        self._a_request = 60 / requests if requests else 0.0
-        self._a_token = 60 / tokens if tokens else 0.0
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._next_request = self._next_token = self._held = -math.inf
-
-    def reserve(self, tokens: int) -> float:
-        """Return the moment from which a request with so many tokens may be sent."""
-        with self._lock:
-            moment = max(self._clock.now(), self._next_request, self._next_token)
-            self._next_request = moment + self._a_request
-            self._next_token = moment + tokens * self._a_token
-        return moment
-
-    def correct(self, tokens: int) -> None:
-        """Charge so many tokens more (less, if negative) than was reserved."""
-        with self._lock:
-            self._next_token += tokens * self._a_token
-
-    def hold(self, seconds: float) -> None:
-        """Send nothing for so long: the endpoint asked for it."""
-        with self._lock:
-            self._held = max(self._held, self._clock.now() + seconds)
-
-    def wait(self, tokens: int, stop: threading.Event) -> None:
-        """Return when a request with so many tokens may be sent, or ``stop`` is set."""
-        moment = self.reserve(tokens)
-        while not stop.is_set() and (left := max(moment, self._held) - self._clock.now()) > 0:
-            self._clock.wait(stop, left)
-
-
-class _Key:
-    """A bearer token that neither a repr, nor a pickle, nor an error shows."""
-
-    def __init__(self, value: str | None) -> None:
-        self.__value = value
-
-    def __repr__(self) -> str:
-        return "<key>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a key is not pickled")
-
-    def headers(self) -> dict[str, str]:
-        value = (self.__value or os.environ.get("OPENAI_API_KEY") or "").strip()
-        if not value:
-            return {}
-        # Checked here, as the HTTP library would show the key in its error.
-        if not (value.isascii() and value.isprintable()) or " " in value:
-            raise Invalid("The API key has characters that no key can have; copy it again.")
-        return {"Authorization": f"Bearer {value}"}
-
-
-def _address(url: str) -> httpx.URL:
-    """Return the address to post to.
-
-    Examples
-    --------
-    >>> str(_address("https://models.example/v1/"))
-    'https://models.example/v1/chat/completions'
-    """
-    try:
-        address = httpx.URL(url)
-    except (httpx.InvalidURL, TypeError):
-        raise Invalid("url is no address; it looks like http://127.0.0.1:8000/v1.", field="url") from None
-    if address.scheme not in ("http", "https") or not address.host:
-        raise Invalid("url must begin with http:// or https:// and a host.", field="url")
-    if address.userinfo or address.query or address.fragment:
-        # It is stored and shown in errors, where a password has no place.
-        raise Invalid("url is scheme, host and path alone; a password or key goes into api_key.", field="url")
-    return address.copy_with(path=address.path.rstrip("/").removesuffix("/chat/completions") + "/chat/completions")
-
-
-@functools.cache
-def _certificates() -> ssl.SSLContext:
-    # Reading them takes longer than many a model takes to answer.
-    return httpx.create_ssl_context()
-
-
-@dataclass(frozen=True)
-class _Endpoint:
-    """Where the model is, and how patiently it is asked."""
-
-    address: httpx.URL
-    key: _Key
-    retries: int
-    timeout: float
-    pace: _Pace
-    clock: Clock
-
-    def client(self, connections: int) -> httpx.Client:
-        return httpx.Client(
-            headers={"Content-Type": "application/json", **self.key.headers()},
-            timeout=self.timeout,
-            limits=httpx.Limits(max_connections=connections),
-            verify=_certificates(),
-            # A proxy for the outer world knows nothing of a server on this machine.
-            trust_env=self.address.host not in ("localhost", "127.0.0.1", "::1"),
-        )
-
-    def ask(
-        self, client: httpx.Client, key: str, body: bytes, stop: threading.Event, sent: Callable[[], None]
-    ) -> _Answer:
-        """Send a request until it is answered.
-
-        Raises
-        ------
-        Unavailable
-            It was not answered, after all retries.
-        Invalid
-            The endpoint rejects this request.
-        _Stop
-            The endpoint would reject every request.
-        """
-        estimate = _tokens(body) + int(json.loads(body)["max_tokens"])
-        reason = ""
-        for attempt in range(self.retries + 1):
-            self.pace.wait(estimate, stop)
-            if stop.is_set():
-                break
-            sent()
-            wanted: float | None = None
-            try:
-                response = client.post(self.address, content=body)
-            except httpx.RequestError as error:
-                # Only its kind, as its text may hold what was sent.
-                reason = f"failed with {type(error).__name__}"
-            else:
-                if response.is_success:
-                    return self._answer(response, body, estimate)
-                reason = f"answered {response.status_code}{_code(response)}"
-                self._refuse(response, reason)
-                wanted = _retry_after(response.headers.get("Retry-After"))
-            if attempt == self.retries:
-                break
-            if wanted is not None and wanted > _LONGEST_WAIT:
-                raise _Stop(Unavailable(f"{self.address} {reason} and asks to come back in {wanted:.0f} s."))
-            if wanted is not None:
-                self.pace.hold(wanted)
-            else:
-                self.clock.wait(stop, _backoff(attempt, key))
-        raise Unavailable(f"{self.address} {reason}, {self.retries + 1} times.")
-
-    def _refuse(self, response: httpx.Response, reason: str) -> None:
-        """Raise if sending the same again makes no sense."""
-        status = response.status_code
-        if status in (401, 403):
-            given = "Check api_key" if "Authorization" in response.request.headers else "Pass a key as api_key"
-            raise _Stop(Invalid(f"{self.address} {reason}. {given}, or set OPENAI_API_KEY."))
-        if status == 404:
-            raise _Stop(Invalid(f"{self.address} {reason}. Check url, which often ends with /v1, and model."))
-        if status == 402 or "insufficient_quota" in reason:
-            raise _Stop(Invalid(f"{self.address} {reason}. There is no credit left."))
-        if status not in (408, 425, 429) and status < 500:
-            raise Invalid(f"{self.address} {reason} and takes no such request.")
-
-    def _answer(self, response: httpx.Response, body: bytes, estimate: int) -> _Answer:
-        try:
-            told = response.json()
-            text = told["choices"][0]["message"].get("content")
-            if text is None:  # a refusal, or all tokens went into thinking
-                text = ""
-            if not isinstance(text, str):
-                raise TypeError
-        except (ValueError, LookupError, TypeError, AttributeError):
-            raise Unavailable(f"{self.address} answered with something that is no chat completion.") from None
-        usage = told.get("usage")
-        counted = usage if isinstance(usage, dict) else {}
-        answer = _Answer(
-            text,
-            _count(counted.get("prompt_tokens"), _tokens(body)),
-            _count(counted.get("completion_tokens"), _tokens(text)),
-        )
-        self.pace.correct(answer.input_tokens + answer.output_tokens - estimate)
-        return answer
-
-
-def _tokens(text: str | bytes) -> int:
-    return math.ceil(len(text) / _CHARACTERS_PER_TOKEN)
-
-
-def _count(value: Any, otherwise: int) -> int:
-    return value if isinstance(value, int) and value >= 0 else otherwise
-
-
-def _code(response: httpx.Response) -> str:
-    """What the endpoint calls the error: its code, never its sentence, which may repeat the prompt or the key."""
-    try:
-        error = response.json()["error"]
-        code = error.get("code") or error.get("type") or ""
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return ""
-    return f" ({code})" if re.fullmatch(r"[a-z]+(_[a-z]+){0,5}", str(code)) else ""
-
-
-def _backoff(attempt: int, key: str) -> float:
-    """Seconds to wait, doubled by each attempt; spread by the request's hash, so that threads don't come back at once.
-
-    Examples
-    --------
-    >>> [_backoff(attempt, "f" * 64) for attempt in (0, 1, 2, 20)]
-    [0.5, 1.0, 2.0, 60.0]
-    """
-    longest = min(_FIRST_BACKOFF * 2.0**attempt, _LONGEST_BACKOFF)
-    return longest * (0.5 + 0.5 * int(key[:8], 16) / 0xFFFFFFFF)
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds in a Retry-After header, which has them or a date.
-
-    Examples
-    --------
-    >>> _retry_after("2.5"), _retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), _retry_after("soon"), _retry_after(None)
-    (2.5, 0.0, None, None)
-    """
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except ValueError:
-            return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None

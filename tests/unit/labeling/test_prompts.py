@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from jupyter_ext.errors import Invalid, Unavailable
-from jupyter_ext.labeling import ABSTAIN, LFApplier, labeling_function, prompts
+from jupyter_ext.labeling import ABSTAIN, LFApplier, _chat, _chat_cache, labeling_function, prompts
 from jupyter_ext.labeling.prompts import Clock, PromptFunction, prompt_function
 from support.chat_server import ChatServer, Reply, chat_server
 
@@ -254,7 +254,7 @@ def test_a_broken_cache_is_told_with_its_path(make, folder):
 
 
 def test_the_cache_is_in_the_users_cache_folder_unless_told(monkeypatch, tmp_path):
-    monkeypatch.setattr(prompts.sys, "platform", "linux")
+    monkeypatch.setattr(_chat_cache.sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     asked = prompt_function(TEMPLATE, LABELS, name="asked", model="stub")
     assert asked.cache == tmp_path / "jupyter-ext" / "prompts"
@@ -313,7 +313,7 @@ def test_the_endpoint_says_how_long_to_wait(server, make):
 
 def test_every_thread_is_held_when_the_endpoint_says_so():
     clock = FastClock()
-    pace = prompts._Pace(requests=60, tokens=None, clock=clock)
+    pace = _chat.Pace(requests=60, tokens=None, clock=clock)
     pace.wait(1, threading.Event())
     pace.hold(7)
     pace.hold(2)
