@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ STEPS, EVERY = 40, 4
 AT_ONCE = 5
 SECONDS_BETWEEN = 1.0
 _HEADS_APART = 60.0
+_PATIENCE_S = 5.0
 
 #: Adds up 1..STEPS, a checkpoint every EVERY steps; ``seen`` holds every step once, whatever happened on the way.
 #: What was really executed, redone steps too, is written down apart.
@@ -68,6 +70,7 @@ total, seen = walk(lambda total, step: ray.get(add.remote(total, step)))
 """
 )
 
+#: How many of a hundred.
 _WEIGHTS = {"driver": 60, "supervisor": 20, "worker": 10, "frozen driver": 6, "head": 4}
 
 
@@ -157,7 +160,9 @@ class Chaos:
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._ids: list[str] = []
         self._frozen: list[tuple[float, psutil.Process]] = []
-        self._next: tuple[str, float] | None = None
+        #: What is to die, in this order; the one on top waits for a victim until the moment beside it.
+        self._deck: deque[str] = deque()
+        self._patience = 0.0
         self._spared_until = 0.0
         self.report = Report()
 
@@ -199,13 +204,17 @@ class Chaos:
         self._ids.append(self._workspace.jobs.submit(spec, owner=OWNER).id)
 
     def _kill(self) -> bool:
-        # What is to die next waits until there is one of it, for a while.
-        if self._next is None or time.monotonic() > self._next[1]:
-            kind = self._random.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
-            self._next = kind, time.monotonic() + 5
-        kind = self._next[0]
-        if kind == "head" and time.monotonic() < self._spared_until:
-            self._next = None
+        if not self._deck:
+            # By the hundred, so that a hundred kills have some of each kind.
+            deck = [kind for kind, count in _WEIGHTS.items() for _ in range(count)]
+            self._random.shuffle(deck)
+            self._deck.extend(deck)
+            self._patience = time.monotonic() + _PATIENCE_S
+        kind = self._deck[0]
+        if time.monotonic() > self._patience or (kind == "head" and time.monotonic() < self._spared_until):
+            # There is none of it now: later.
+            self._deck.rotate(-1)
+            self._patience = time.monotonic() + _PATIENCE_S
             return False
         victim = {
             "driver": self._driver,
@@ -228,7 +237,8 @@ class Chaos:
         if kind == "head":
             # All jobs are lost with it; the next one is killed when they run again.
             self._spared_until = time.monotonic() + _HEADS_APART
-        self._next = None
+        self._deck.popleft()
+        self._patience = time.monotonic() + _PATIENCE_S
         self.report.faults.append(Fault(kind, job_id, time.time()))
         self._say(f"{len(self.report.faults):4} {kind} {job_id or ''}")
         if kind == "supervisor":
