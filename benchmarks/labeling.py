@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -341,23 +342,22 @@ def _fit_time(peers: Path | None) -> Rows:
     votes, truth = synthetic(1_000_000, 20, 2, 0.3)
     covered = (votes >= 0).any(axis=1)
     gold = np.where(covered, truth, -1)
+    rounds: list[tuple[float, float]] = []
+    ours = theirs = ""
     try:
-        arrays, told = _ours("ours_label_model", L=votes, n_classes=2, method="auto")
+        # In turn and several times: a shared machine is not equally fast from one minute to the next.
+        for _ in range(3):
+            arrays, told = _ours("ours_label_model", L=votes, n_classes=2, method="auto")
+            ours = f"({told['method']}, {accuracy(arrays['proba'], gold):.4f}, {told['peak_mb'] / 1024:.1f} GB)"
+            arrays, peer = _side(peers, "snorkel_label_model", L=votes.astype(np.int64), n_classes=2)
+            theirs = f"({accuracy(arrays['proba'], gold):.4f}, {peer['peak_mb'] / 1024:.1f} GB)"
+            rounds.append((told["seconds"], peer["seconds"]))
     except Failed as error:
-        yield what, f"ours: {error}", ""
+        yield what, f"ours {ours}; failed: {error}", "≤ 1/5"
         return
-    figure = (
-        f"ours {told['seconds']:.1f} s ({told['method']}, {accuracy(arrays['proba'], gold):.4f}, "
-        f"{told['peak_mb'] / 1024:.1f} GB)"
-    )
-    try:
-        theirs, peer = _side(peers, "snorkel_label_model", L=votes.astype(np.int64), n_classes=2)
-    except Failed as error:
-        yield what, f"{figure}; Snorkel: {error}", "≤ 1/5"
-        return
-    score, memory = accuracy(theirs["proba"], gold), peer["peak_mb"] / 1024
-    ratio = told["seconds"] / peer["seconds"]
-    yield what, f"{figure}, Snorkel {peer['seconds']:.1f} s ({score:.4f}, {memory:.1f} GB): {ratio:.2f} ×", "≤ 0.20 ×"
+    mine, other = (statistics.median(times) for times in zip(*rounds, strict=True))
+    ratio = statistics.median(one / another for one, another in rounds)
+    yield what, f"ours {mine:.1f} s {ours}, Snorkel {other:.1f} s {theirs}: {ratio:.2f} ×", "≤ 0.20 ×"
 
 
 def _large() -> Rows:

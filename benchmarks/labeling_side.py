@@ -29,10 +29,11 @@ def _base_memory() -> float:
 
 def ours_label_model(data: Arrays) -> tuple[Arrays, dict[str, Any]]:
     """Fit from a dense array, and predict; ``method`` as given."""
-    labeling = importlib.import_module("jupyter_ext.labeling")
+    # Imported before the clock runs, as the peer is.
+    fit = importlib.import_module("jupyter_ext.labeling").fit_label_model
     n_classes = int(data["n_classes"])
     start = time.perf_counter()
-    model = labeling.fit_label_model(data["L"], n_classes=n_classes, method=str(data["method"]))
+    model = fit(data["L"], n_classes=n_classes, method=str(data["method"]))
     seconds = time.perf_counter() - start
     arrays = {"labels": model.predict(data["L"])}
     both = time.perf_counter() - start
