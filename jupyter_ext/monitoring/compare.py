@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from jupyter_ext.errors import Invalid
+from jupyter_ext.monitoring.cells import cells_test
 from jupyter_ext.monitoring.columns import CategoryColumn, Column, NumericColumn
 from jupyter_ext.monitoring.histograms import Histogram, category_histogram, numeric_histogram
+from jupyter_ext.monitoring.methods import ALL_COLUMNS, OF_CELLS, OF_ROWS, Choice, Method, Methods
 from jupyter_ext.monitoring.profile import Profile, all_missing_as, check_settings, in_threads, read_like
+from jupyter_ext.monitoring.ranks import (
+    Mass,
+    doane_edges,
+    ks_distance,
+    ks_test,
+    mass_of,
+    places_of,
+    places_on,
+    sample_distance,
+    wasserstein_test,
+)
 from jupyter_ext.monitoring.report import DriftReport
+from jupyter_ext.monitoring.rows import joint_test, rows_test
 from jupyter_ext.monitoring.samples import (
-    KINDS,
     CategorySample,
     NumericSample,
     Sample,
@@ -29,21 +41,17 @@ from jupyter_ext.monitoring.statistics import (
     Counts,
     Floats,
     Outcome,
-    chi2_test,
-    fold,
-    ks_distance,
-    ks_test,
-    pool,
-    psi_test,
     q_values,
     rejection_level,
+    untested,
 )
 
-Method = Literal["ks", "psi", "chi2"]
-Methods = Method | Sequence[Method] | Mapping[str, Method]
-METHODS: tuple[Method, ...] = ("ks", "psi", "chi2")
-#: Bins of a numeric column for PSI and chi-square: the reference's deciles, and what lies outside its range.
+#: Bins of a numeric column for methods that count in cells: the reference's deciles.
 BINS = 10
+#: Rows that a side must have to be tested in cells or by rank.
+LEAST_ROWS = 5
+#: From so many on, some difference is significant at any level that makes sense.
+_ENOUGH_ROWS = 30
 
 NumericSide = NumericSample | NumericColumn
 CategorySide = CategorySample | CategoryColumn
@@ -59,7 +67,7 @@ class _Tested:
     outcome: Outcome
     n_reference: int
     n_current: int
-    histogram: Histogram
+    histogram: Histogram | None
     note: str | None
 
 
@@ -69,6 +77,8 @@ def drift(
     alpha: float = 0.05,
     correction: Correction = "bh",
     methods: Methods | None = None,
+    *,
+    random_state: int | np.random.Generator = 0,
 ) -> DriftReport:
     """Say which features moved from `reference` to `current`.
 
@@ -83,9 +93,14 @@ def drift(
         Over features: ``"bh"`` (false discovery rate; the default), ``"by"`` (the same under any dependence),
         ``"bonferroni"`` (chance of a single false alarm), ``"none"``.
     methods
-        ``"ks"``, ``"psi"`` or ``"chi2"`` for every feature that it suits; a list, of which the first that suits is
-        taken; or a mapping from features (or kinds) to methods. Default: ``"ks"`` for numeric and datetime features,
-        ``"chi2"`` for categorical and boolean ones.
+        A name, for every feature that it suits; a list, of which the first that suits is taken; or a mapping from
+        features (or kinds) to names. Names: ``ks``, ``wasserstein``, ``chi2``, ``g_test``, ``psi``,
+        ``jensen_shannon``, ``hellinger``, ``tvd``, ``mmd``, ``lsdd``, ``c2st``, ``pca_reconstruction``; see
+        `jupyter_ext.monitoring.methods`. Default: ``ks`` for numeric and datetime features, ``chi2`` for categorical
+        and boolean ones, ``c2st`` for text, ``mmd`` for embeddings. ``pca_reconstruction``, and ``mmd``, ``lsdd`` or
+        ``c2st`` under the key ``"(all columns)"``, compare whole rows and get a row of the table of their own.
+    random_state
+        Of simulated nulls and of samples; the same seed gives the same report.
 
     Returns
     -------
@@ -100,12 +115,12 @@ def drift(
 
     Notes
     -----
-    Missing values count: Kolmogorov-Smirnov places them below every number, PSI and chi-square give them a cell of
-    their own. So do unseen categories, and numbers outside the reference's range. Between two frames the
-    Kolmogorov-Smirnov distance is exact; against a profile it is taken on the profile's grid of 240 quantiles, where
-    counts are exact too. Between two profiles of different grids the second is read from its sketch, and the test
-    allows for the sketch's error: it then overlooks changes of less than about 0.3 % of the rows.
-    Formulas and sources: `jupyter_ext.monitoring.statistics`.
+    Missing values count: tests of order place them below every number, tests of counts give them a cell of their own,
+    tests of rows a column. So do unseen categories, and numbers outside the reference's range. Against a profile the
+    distance of distributions is taken on the profile's grid of 240 numbers, where counts are exact, and held against
+    the law for that grid. So are two profiles, on what their grids have in common; only where that is too coarse,
+    because their distributions differ much, the second is read from its sketch, and the test allows for the sketch's
+    error.
 
     Examples
     --------
@@ -125,12 +140,16 @@ def drift(
     if isinstance(reference, Profile) and isinstance(current, Profile):
         check_settings(reference, current)
     features, notes = _common(list(reference.columns), list(current.columns))
-    choice = _check_methods(methods, features)
+    choice = Choice(methods, features)
+    generators = np.random.default_rng(random_state).spawn(len(features) + 1)
+    rng_of = dict(zip(features, generators, strict=False))
 
     def test(feature: str) -> _Tested:
-        return _compare(*_read(feature, reference, current), choice, feature, alpha)
+        return _compare(*_read(feature, reference, current), choice, feature, alpha, rng_of[feature])
 
-    tested = dict(zip(features, in_threads(test, features), strict=True))
+    tested = {} if choice.only_joint else dict(zip(features, in_threads(test, features), strict=True))
+    if choice.joint:
+        tested[ALL_COLUMNS] = _compare_rows(reference, current, features, choice.joint, alpha, generators[-1])
     notes |= {feature: outcome.note for feature, outcome in tested.items() if outcome.note}
     return DriftReport(
         table=_table(tested, alpha, correction),
@@ -138,7 +157,7 @@ def drift(
         correction=correction,
         n_reference=_rows(reference),
         n_current=_rows(current),
-        histograms={feature: outcome.histogram for feature, outcome in tested.items()},
+        histograms={feature: outcome.histogram for feature, outcome in tested.items() if outcome.histogram},
         notes=notes,
     )
 
@@ -163,35 +182,6 @@ def _common(reference: list[str], current: list[str]) -> tuple[list[str], dict[s
     return features, notes | {
         name: "not tested: the reference lacks it" for name in current if name not in set(reference)
     }
-
-
-def _check_methods(methods: Methods | None, features: list[str]) -> Mapping[str, Method] | tuple[Method, ...]:
-    """Return methods as a mapping, or as a tuple to choose the first suitable from."""
-    by_name: Mapping[str, Method] = {}
-    in_order: tuple[Method, ...] = ()
-    if isinstance(methods, Mapping):
-        by_name = methods
-    elif isinstance(methods, str):
-        in_order = (methods,)
-    elif methods is not None:
-        in_order = tuple(methods)
-    for method in (*by_name.values(), *in_order):
-        if method not in METHODS:
-            raise Invalid(f"There is no method {method!r}; choose among {', '.join(METHODS)}.", methods=list(METHODS))
-    unknown = sorted(str(key) for key in by_name if key not in features and key not in KINDS)
-    if unknown:
-        raise Invalid(f"methods names neither features in common nor kinds: {', '.join(unknown)}.", unknown=unknown)
-    return by_name or in_order
-
-
-def _method_for(feature: str, kind: str, choice: Mapping[str, Method] | tuple[Method, ...]) -> Method:
-    suitable: tuple[Method, ...] = METHODS if kind in ("numeric", "datetime") else ("chi2", "psi")
-    if isinstance(choice, tuple):
-        return next((method for method in choice if method in suitable), suitable[0])
-    method = choice.get(feature) or choice.get(kind) or suitable[0]
-    if method not in suitable:
-        raise Invalid(f"Feature '{feature}' is {kind}: {method} cannot test it. Choose {' or '.join(suitable)}.")
-    return method
 
 
 def _read(feature: str, reference: pd.DataFrame | Profile, current: pd.DataFrame | Profile) -> tuple[Side, Side]:
@@ -233,34 +223,65 @@ def _read_frames(reference: pd.Series[Any], current: pd.Series[Any]) -> list[Sid
 
 
 def _compare(
-    reference: Side, current: Side, choice: Mapping[str, Method] | tuple[Method, ...], feature: str, alpha: float
+    reference: Side, current: Side, choice: Choice, feature: str, alpha: float, rng: np.random.Generator
 ) -> _Tested:
-    method = _method_for(feature, reference.kind, choice)
+    method = choice.of(feature, reference.kind)
+    histogram = None
     if isinstance(reference, NumericSample | NumericColumn):
         assert isinstance(current, NumericSample | NumericColumn)
-        outcome = _test_numeric(reference, current, method)
         histogram = numeric_histogram(reference, current)
-    else:
+    elif isinstance(reference, CategorySample | CategoryColumn):
         assert isinstance(current, CategorySample | CategoryColumn)
-        cells = (*pool(*_category_cells(reference, current)), 0.0)
-        outcome = psi_test(*cells) if method == "psi" else chi2_test(*cells)
         histogram = category_histogram(reference, current)
-    outcome, note = _judge(outcome, reference, current, alpha)
+    outcome, note = _judge(_test(reference, current, method, rng), reference, current, alpha)
     return _Tested(reference.kind, method, outcome, reference.n, current.n, histogram, note)
+
+
+def _test(reference: Side, current: Side, method: Method, rng: np.random.Generator) -> Outcome:
+    if method in OF_ROWS:
+        return rows_test(reference, current, method, rng)
+    if min(reference.n, current.n) < LEAST_ROWS:
+        return untested(0.0, f"{method} needs {LEAST_ROWS} rows on each side")
+    if isinstance(reference, NumericSample | NumericColumn) and isinstance(current, NumericSample | NumericColumn):
+        return _test_numeric(reference, current, method, rng)
+    assert isinstance(reference, CategorySample | CategoryColumn)
+    assert isinstance(current, CategorySample | CategoryColumn)
+    return cells_test(method, *_category_cells(reference, current), rng)
+
+
+def _compare_rows(
+    reference: pd.DataFrame | Profile,
+    current: pd.DataFrame | Profile,
+    features: list[str],
+    method: Method,
+    alpha: float,
+    rng: np.random.Generator,
+) -> _Tested:
+    outcome = joint_test(reference, current, features, method, rng)
+    note = outcome.note
+    if outcome.p_value is not None and outcome.threshold(alpha) is None:
+        outcome, note = replace(outcome, p_value=None), _too_few(_rows(reference), _rows(current))
+    return _Tested("table", method, outcome, _rows(reference), _rows(current), None, note)
 
 
 def _judge(outcome: Outcome, reference: Side, current: Side, alpha: float) -> tuple[Outcome, str | None]:
     """Return the outcome with what a reader should know about it."""
     if _constant(reference) is not None and _constant(reference) == _constant(current):
         return replace(outcome, statistic=0.0, p_value=1.0), "constant, and the same on both sides"
-    if outcome.threshold(alpha) is None:
-        rows = f"{reference.n} reference and {current.n} current rows"
-        outcome = replace(outcome, p_value=None)
-        return outcome, f"not tested: no difference could be significant with {rows} and this method"
+    if outcome.p_value is None:
+        return outcome, outcome.note
+    if min(reference.n, current.n) < _ENOUGH_ROWS and outcome.threshold(alpha) is None:
+        return replace(outcome, p_value=None), _too_few(reference.n, current.n)
     unseen = _unseen(reference, current)
+    notes = [outcome.note] if outcome.note else []
     if unseen:
-        return outcome, f"{len(unseen)} unseen categor{'ies' if len(unseen) > 1 else 'y'}: {', '.join(unseen[:5])}"
-    return outcome, None
+        notes.append(f"{len(unseen)} unseen categor{'ies' if len(unseen) > 1 else 'y'}: {', '.join(unseen[:5])}")
+    return outcome, "; ".join(notes) or None
+
+
+def _too_few(n: int, m: int) -> str:
+    rows = f"{n} reference and {m} current rows"
+    return f"not tested: no difference could be significant with {rows} and this method"
 
 
 def _constant(side: Side) -> object:
@@ -269,8 +290,10 @@ def _constant(side: Side) -> object:
         ends: tuple[Any, ...] = (side.ordered[0], side.ordered[-1]) if len(side.ordered) else ()
     elif isinstance(side, NumericColumn):
         ends = (side.minimum, side.maximum) if side.n_values else ()
-    else:
+    elif isinstance(side, CategorySample | CategoryColumn):
         ends = tuple(side.counts) if not side.other else ("", "other")
+    else:
+        return None
     if side.missing:
         return "missing" if not ends else None
     return ("value", ends[0]) if len(set(ends)) == 1 else None
@@ -285,38 +308,62 @@ def _unseen(reference: Side, current: Side) -> list[str]:
 # --- numbers --------------------------------------------------------------------------------------------------------
 
 
-def _test_numeric(reference: NumericSide, current: NumericSide, method: Method) -> Outcome:
-    n, m = reference.n, current.n
-    if method == "ks" and isinstance(reference, NumericSample) and isinstance(current, NumericSample):
-        return ks_test(ks_distance(reference.ordered, current.ordered, reference.missing, current.missing), n, m)
-    # The grid of a profile is counted exactly by the profile, and by a frame always.
-    owner = reference if isinstance(reference, NumericColumn) or not isinstance(current, NumericColumn) else current
-    edges = owner.edges if len(owner.edges) else np.zeros(1)
+def _test_numeric(reference: NumericSide, current: NumericSide, method: Method, rng: np.random.Generator) -> Outcome:
+    if isinstance(reference, NumericSample) and isinstance(current, NumericSample):
+        x, y, x_below, y_below = reference.ordered, current.ordered, reference.missing, current.missing
+        if method == "ks":
+            places = places_of(x, y, x_below, y_below)
+            return ks_test(ks_distance(x, y, x_below, y_below), len(x) + x_below, len(y) + y_below, places)
+        if method == "wasserstein":
+            exact = None if x_below or y_below else sample_distance(x, y)
+            return wasserstein_test(mass_of(x, y, x_below, y_below), reference.std or 0.0, rng, exact)
+        if method == "jensen_shannon" and len(x):
+            edges = doane_edges(x)
+            inside = [side.counts_on(edges)[0] for side in (reference, current)]
+            # The lowest edge belongs to the first bin, as in a histogram.
+            at_least = [np.searchsorted(side, edges[:1], "left")[0] for side in (x, y)]
+            cells = []
+            for counts, below, missing in zip(inside, at_least, (x_below, y_below), strict=True):
+                counts = counts.copy()
+                counts[1] += counts[0] - below
+                cells.append(np.concatenate([counts[1:-1], [missing, below + counts[-1]]]))
+            return cells_test(method, cells[0], cells[1], rng, beyond=True)
+    return _test_on_grid(reference, current, method, rng)
+
+
+def _test_on_grid(reference: NumericSide, current: NumericSide, method: Method, rng: np.random.Generator) -> Outcome:
+    """Test on the grid of a profile: counted exactly by the profile, and by a frame always."""
+    if isinstance(reference, NumericColumn) and isinstance(current, NumericColumn):
+        edges = reference.edges_with(current)
+    else:
+        edges = current.edges if isinstance(current, NumericColumn) else reference.edges
+    edges = edges if len(edges) else np.zeros(1)
     (p, p_error), (q, q_error) = reference.counts_on(edges), current.counts_on(edges)
+    if method in OF_CELLS:
+        bins = _bins(p if p.any() else q)
+        cells = [
+            np.append(np.bincount(bins, counts, BINS).astype(np.int64), side.missing)
+            for counts, side in ((p, reference), (q, current))
+        ]
+        return cells_test(method, cells[0], cells[1], rng)
+    p, q = np.append(reference.missing, p), np.append(current.missing, q)
+    n, m = reference.n, current.n
+    if method == "wasserstein":
+        scale = reference.std or 0.0
+        # The distance holds from one edge to the next; beyond the last, to the greatest value; missing rows lie one
+        # deviation below.
+        lengths = np.append(np.diff(edges), max(0.0, max(reference.maximum, current.maximum) - edges[-1]))
+        widths = np.append(scale if reference.missing or current.missing else 0.0, lengths)
+        return wasserstein_test(Mass(p, q, widths, np.zeros(len(widths))), scale, rng)
+    distance = float(np.abs(np.cumsum(p) / n - np.cumsum(q) / m).max())
     error = p_error * (1 - reference.missing / n) + q_error * (1 - current.missing / m)
-    if method == "ks":
-        f, g = (
-            (np.cumsum(side) + missing) / rows
-            for side, missing, rows in ((p, reference.missing, n), (q, current.missing, m))
-        )
-        distance = max(float(np.abs(f - g).max()), abs(reference.missing / n - current.missing / m))
-        return ks_test(distance, n, m, error)
-    bins = _bins(owner.counts_on(edges)[0])
-    cells = fold(
-        np.append(np.bincount(bins, p, BINS + 2).astype(np.int64), reference.missing),
-        np.append(np.bincount(bins, q, BINS + 2).astype(np.int64), current.missing),
-    )
-    # The share of a cell is the difference of two cumulated shares, each off by at most the error.
-    return psi_test(*cells, 2 * error) if method == "psi" else chi2_test(*cells, 2 * error)
+    return ks_test(distance, n, m, places_on(p, q), error)
 
 
 def _bins(counts: Counts) -> Counts:
-    """Return the bin of each cell of a grid: 0 and BINS + 1 outside the owner's range, deciles of the owner within."""
-    inner = counts[1:-1]
-    middle: Floats = (np.cumsum(inner) - inner / 2) / max(1, inner.sum())
-    return np.concatenate([[0], 1 + np.minimum((middle * BINS).astype(np.int64), BINS - 1), [BINS + 1]]).astype(
-        np.int64
-    )
+    """Return the bin of each cell of a grid: deciles of whose counts these are."""
+    middle: Floats = (np.cumsum(counts) - counts / 2) / max(1, counts.sum())
+    return np.minimum((middle * BINS).astype(np.int64), BINS - 1)
 
 
 # --- categories -----------------------------------------------------------------------------------------------------

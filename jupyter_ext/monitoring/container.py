@@ -15,7 +15,7 @@ from typing import Any
 from jupyter_ext.errors import Invalid
 
 MAGIC = b"JXPROF"
-VERSION = 1
+VERSION = 2
 _PREFIX = struct.Struct("<6sHI")
 _MAX_HEADER = 256 * 1024 * 1024
 
@@ -68,6 +68,8 @@ def _parse(data: bytes) -> tuple[dict[str, Any], int]:
     if len(data) < _PREFIX.size or data[: len(MAGIC)] != MAGIC:
         raise Invalid("This is not a profile. Make one with Profile.of(frame).to_bytes().")
     _, version, length = _PREFIX.unpack_from(data)
+    if version < VERSION:
+        raise Invalid("The profile was made by an older jupyter-ext. Make and store it again.", version=version)
     if version > VERSION:
         raise Invalid(
             f"The profile has format {version}, this jupyter-ext reads up to {VERSION}. Upgrade jupyter-ext.",

@@ -3,33 +3,49 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from jupyter_ext.errors import Invalid
-from jupyter_ext.monitoring.columns import SKETCH_K, CategoryColumn, Column, NumericColumn, column_from_parts, column_of
+from jupyter_ext.monitoring.columns import (
+    ROWS,
+    SKETCH_K,
+    CategoryColumn,
+    Column,
+    NumericColumn,
+    RowsColumn,
+    column_from_parts,
+    column_of,
+)
 from jupyter_ext.monitoring.container import pack, unpack
+from jupyter_ext.monitoring.encode import DIRECTIONS, projected, rows_of
 from jupyter_ext.monitoring.samples import (
     BUCKETS,
     GRID,
     CategorySample,
     NumericSample,
+    RowsSample,
     Sample,
     as_frame,
     check_kinds,
     infer_kind,
     read_sample,
 )
+from jupyter_ext.monitoring.statistics import Counts
 from jupyter_ext.monitoring.values import Kind
 
 if TYPE_CHECKING:
     from typing import Self
 
-SETTINGS = {"sketch_k": SKETCH_K, "grid": GRID, "buckets": BUCKETS}
+SETTINGS = {"sketch_k": SKETCH_K, "grid": GRID, "buckets": BUCKETS, "rows": ROWS}
+Keys = NDArray[np.uint32]
 _HTML_ROWS = 60
 
 
@@ -39,7 +55,8 @@ class Profile:
     A column keeps its kind, rows, missing values, least and greatest value, mean and variance, a KLL sketch of its
     quantiles, and exact counts: of a numeric column on a grid of 240 of its own quantiles, of a categorical one by
     category (the 256 most frequent) and by hash (all). `drift` decides on the exact counts, so a stored profile gives
-    the same false-alarm rate as the frame it was made from.
+    the same false-alarm rate as the frame it was made from. For tests that compare whole rows it keeps a random 400 of
+    them: numbers as they are, categories as codes, texts and embeddings as 16 projections.
 
     Examples
     --------
@@ -53,10 +70,17 @@ class Profile:
     4
     """
 
-    def __init__(self, columns: Mapping[str, Column], n_rows: int, settings: Mapping[str, int] = SETTINGS) -> None:
+    def __init__(
+        self,
+        columns: Mapping[str, Column],
+        n_rows: int,
+        settings: Mapping[str, int] = SETTINGS,
+        keys: Keys | None = None,
+    ) -> None:
         self._columns = dict(columns)
         self._n_rows = n_rows
         self._settings = dict(settings)
+        self._keys = np.empty(0, np.uint32) if keys is None else keys
 
     @classmethod
     def of(cls, frame: Any, kinds: Mapping[str, Kind] | None = None, like: Profile | None = None) -> Self:
@@ -79,15 +103,16 @@ class Profile:
         frame = as_frame(frame)
         given = check_kinds(kinds, list(frame.columns))
 
+        picked, keys = _pick(frame, 0)
+
         def profile(name: str) -> Column:
             model = like._columns.get(name) if like is not None and name not in given else None
             if model is None:
-                return column_of(read_sample(frame[name], given.get(name)))
-            sample = read_like(frame[name], model)
-            return column_of(sample, model.edges if isinstance(model, NumericColumn) else None)
+                return _column(frame[name], read_sample(frame[name], given.get(name)), picked)
+            return _column(frame[name], read_like(frame[name], model), picked, model)
 
         names = [str(name) for name in frame.columns]
-        return cls(dict(zip(names, in_threads(profile, names), strict=True)), len(frame))
+        return cls(dict(zip(names, in_threads(profile, names), strict=True)), len(frame), keys=keys)
 
     @property
     def n_rows(self) -> int:
@@ -122,20 +147,24 @@ class Profile:
         frame = as_frame(frame)
         self._check_columns(list(frame.columns), "frame")
 
+        picked, new = _pick(frame, self._n_rows)
+        keys, kept = _keep(self._keys, new)
+
         def updated(name: str) -> Column:
             column = self._columns[name]
-            sample = read_like(frame[name], column)
-            return _plus(column, column_of(sample, column.edges if isinstance(column, NumericColumn) else None))
+            return _plus(column, _column(frame[name], read_like(frame[name], column), picked, column), kept)
 
         self._columns = dict(zip(self._columns, in_threads(updated, list(self._columns)), strict=True))
+        self._keys = keys
         self._n_rows += len(frame)
         return self
 
     def merge(self, other: Profile) -> Profile:
         """Return the profile of both profiles' rows; neither is changed.
 
-        Counts stay exact when `other` was made ``like`` this one (or grew from it). Otherwise they are taken from its
-        sketch, and drift allows for the sketch's error.
+        Counts stay exact when `other` was made ``like`` this one (or grew from it), and mostly when it was not: the
+        grid then becomes what both have in common. Only where that is too coarse, because the distributions differ
+        much, counts are taken from the sketch of `other`, and drift allows for the sketch's error.
 
         Raises
         ------
@@ -151,12 +180,13 @@ class Profile:
         ]
         if changed:
             raise Invalid(f"The kinds of columns differ between the profiles: {', '.join(changed)}.", columns=changed)
-        columns = {name: _plus(column, other._columns[name]) for name, column in self._columns.items()}
-        return Profile(columns, self._n_rows + other._n_rows, self._settings)
+        keys, kept = _keep(self._keys, other._keys)
+        columns = {name: _plus(column, other._columns[name], kept) for name, column in self._columns.items()}
+        return Profile(columns, self._n_rows + other._n_rows, self._settings, keys)
 
     def to_bytes(self) -> bytes:
         """Return the profile as bytes, in the format of `jupyter_ext.monitoring.container`."""
-        columns, sections = [], []
+        columns, sections = [], [self._keys.astype("<u4").tobytes()]
         for name, column in self._columns.items():
             facts, parts = column.to_parts()
             columns.append({"name": name, "parts": len(parts), **facts})
@@ -175,14 +205,17 @@ class Profile:
         header, sections = unpack(data)
         columns: dict[str, Column] = {}
         try:
+            keys, sections = np.frombuffer(sections[0], "<u4").astype(np.uint32), sections[1:]
             for entry in header["columns"]:
                 facts = dict(entry)
                 name, parts = str(facts.pop("name")), int(facts.pop("parts"))
                 columns[name], sections = column_from_parts(facts, sections[:parts]), sections[parts:]
+                if len(columns[name].rows) != len(keys):
+                    raise ValueError("rows do not fit")
             settings = {str(key): int(value) for key, value in header["settings"].items()}
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError):
             raise Invalid("The profile's header is damaged. Make and store it again.") from None
-        return cls(columns, header["n_rows"], settings)
+        return cls(columns, header["n_rows"], settings, keys)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -200,7 +233,7 @@ class Profile:
                         key: pd.Timestamp(row[key], unit="s") for key in row.keys() & {"min", "mean", "median", "max"}
                     }
                     row |= {**moments, "std": None}
-            elif column.counts:
+            elif isinstance(column, CategoryColumn) and column.counts:
                 row |= {"categories": len(column.counts) if not column.other else f"> {len(column.counts)}"}
                 row |= {"top": next(iter(column.counts))}
             rows[name] = row
@@ -245,7 +278,7 @@ def read_like(series: pd.Series[Any], column: Column | Sample) -> Sample:
     inferred = infer_kind(series)
     if inferred is None or column.inferred is None:
         return read_sample(series, column.kind if inferred is None else None)
-    if inferred != column.inferred:
+    if inferred != column.inferred and {inferred, column.inferred} != {"text", "categorical"}:
         raise Invalid(
             f"Column '{series.name}' changed its kind: it was {column.inferred} and is {inferred} now. "
             "Convert one side with astype, or leave the column out.",
@@ -258,6 +291,10 @@ def all_missing_as(column: Column | Sample, kind: Kind) -> Sample:
     """Return a column that holds nothing but missing values as a sample of this kind."""
     if kind in ("numeric", "datetime"):
         return NumericSample(kind, None, np.empty(0), column.n)
+    if kind == "text":
+        return RowsSample(kind, None, [""] * column.n, column.n)
+    if kind == "embedding":
+        return RowsSample(kind, None, np.full((column.n, 1), np.nan), column.n)
     return CategorySample(kind, None, {}, column.n)
 
 
@@ -267,14 +304,48 @@ def in_threads(function: Any, items: list[str]) -> list[Any]:
         return list(pool.map(function, items))
 
 
-def _plus(column: Column, other: Column) -> Column:
+def _pick(frame: pd.DataFrame, before: int) -> tuple[Counts, Keys]:
+    """Return which rows of a frame to keep, and their keys: of all rows ever seen, those with the least keys are kept.
+
+    A bottom-k sample (Cohen and Kaplan 2007): mergeable, and every row has the same chance. Keys differ from frame to
+    frame by what its first row holds.
+    """
+    rng = np.random.default_rng([before, len(frame), zlib.crc32(str(frame.iloc[0].tolist()).encode())])
+    keys = rng.integers(0, 2**32, len(frame), dtype=np.uint32)
+    picked = np.argsort(keys, kind="stable")[:ROWS] if len(keys) <= ROWS else np.argpartition(keys, ROWS)[:ROWS]
+    return picked, keys[picked]
+
+
+def _keep(keys: Keys, others: Keys) -> tuple[Keys, Counts]:
+    """Return the keys that stay of both, and their places among all."""
+    both = np.concatenate([keys, others])
+    kept = np.argsort(both, kind="stable")[:ROWS]
+    return both[kept], kept
+
+
+def _column(series: pd.Series[Any], sample: Sample, picked: Counts, model: Column | None = None) -> Column:
+    if isinstance(sample, RowsSample):
+        chosen = [sample.rows[place] for place in picked] if isinstance(sample.rows, list) else sample.rows[picked]
+        rows = projected(chosen)
+    else:
+        rows = rows_of(series.iloc[picked], sample.kind)
+    return column_of(sample, rows, model.edges if isinstance(model, NumericColumn) else None)
+
+
+def _plus(column: Column, other: Column, kept: Counts) -> Column:
+    rows = [column.rows, other.rows]
     if column.kind != other.kind:  # one of them holds nothing but missing values
+        kind = other.kind if column.inferred is None else column.kind
+        width = DIRECTIONS if kind in ("text", "embedding") else 1
+        blank = [np.full((len(part), width), np.nan) for part in rows]
         if column.inferred is None:
-            column = column_of(all_missing_as(column, other.kind))
+            column, rows[0] = column_of(all_missing_as(column, kind), blank[0]), blank[0]
         else:
-            other = column_of(all_missing_as(other, column.kind))
+            other, rows[1] = column_of(all_missing_as(other, kind), blank[1]), blank[1]
     if isinstance(column, NumericColumn) and isinstance(other, NumericColumn):
-        return column.plus(other)
+        return replace(column.plus(other), rows=np.concatenate(rows)[kept])
     if isinstance(column, CategoryColumn) and isinstance(other, CategoryColumn):
-        return column.plus(other)
+        return replace(column.plus(other), rows=np.concatenate(rows)[kept])
+    if isinstance(column, RowsColumn) and isinstance(other, RowsColumn):
+        return replace(column.plus(other), rows=np.concatenate(rows)[kept])
     raise AssertionError(f"columns of one kind ({column.kind}) are kept in two ways")

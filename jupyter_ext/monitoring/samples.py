@@ -15,14 +15,17 @@ import numpy as np
 import pandas as pd
 
 from jupyter_ext.errors import Invalid
+from jupyter_ext.monitoring.encode import rows_of
 from jupyter_ext.monitoring.statistics import Counts, Floats
 from jupyter_ext.monitoring.values import Kind
 
-KINDS: tuple[Kind, ...] = ("numeric", "categorical", "boolean", "datetime")
+KINDS: tuple[Kind, ...] = ("numeric", "categorical", "boolean", "datetime", "text", "embedding")
 #: Quantile steps of the grid on which a numeric column is counted exactly. A multiple of 10, the bins of a PSI.
 GRID = 240
 #: Hash buckets over which a column with too many categories to keep is counted exactly.
 BUCKETS = 64
+#: From how many words a text on average is prose, judged by the first rows.
+_PROSE_WORDS, _LOOKED_AT, _FEWEST_TEXTS = 5.0, 1000, 20
 #: The longest category kept, in bytes of JSON; a longer one is cut and told apart by a hash.
 CATEGORY_BYTES = 64
 
@@ -41,14 +44,36 @@ class NumericSample:
         """Rows, missing values among them."""
         return len(self.ordered) + self.missing
 
+    @property
+    def minimum(self) -> float:
+        """The least value, 0 where there is none."""
+        return float(self.ordered[0]) if len(self.ordered) else 0.0
+
+    @property
+    def maximum(self) -> float:
+        """The greatest value, 0 where there is none."""
+        return float(self.ordered[-1]) if len(self.ordered) else 0.0
+
+    @property
+    def std(self) -> float | None:
+        """The standard deviation (n - 1 degrees of freedom)."""
+        return float(self.ordered.std(ddof=1)) if len(self.ordered) > 1 else None
+
     @cached_property
     def edges(self) -> Floats:
-        """The grid: just below the least value, then the quantiles in `GRID` steps up to the greatest."""
+        """The grid: in each of `GRID` equal parts of the values, the roundest number.
+
+        A value that fills a part by itself, and the least one, have an edge on either side: what is a little less is
+        another value.
+        """
         if not len(self.ordered):
             return np.empty(0)
-        ranks = np.ceil(np.arange(1, GRID + 1) / GRID * len(self.ordered)).astype(np.int64) - 1
-        below = np.nextafter(self.ordered[0], -np.inf)
-        return np.unique(np.append(below, self.ordered[ranks]))
+        last = np.unique(np.ceil(np.arange(1, GRID + 1) / GRID * len(self.ordered)).astype(np.int64) - 1)
+        first = np.append(0, last[:-1] + 1)
+        low, high = self.ordered[first], self.ordered[last]
+        alone = low[(low == high) & (last > first)]
+        below = np.nextafter(np.append(low[0], alone), -np.inf)
+        return np.unique(np.concatenate([below, roundest(low, high)]))
 
     def counts_on(self, edges: Floats) -> tuple[Counts, float]:
         """Return the counts in (-inf, e0], (e0, e1], …, (e_last, inf), and how far a cumulated share may be off: 0."""
@@ -83,7 +108,49 @@ class CategorySample:
         return np.bincount(codes, weights, minlength=BUCKETS).astype(np.int64)
 
 
-Sample = NumericSample | CategorySample
+@dataclass(frozen=True)
+class RowsSample:
+    """A column of texts or embeddings, row by row: texts as a list, vectors as an array (n, d)."""
+
+    kind: Kind
+    inferred: Kind | None
+    rows: Any
+    missing: int
+
+    @property
+    def n(self) -> int:
+        """Rows, missing values among them."""
+        return len(self.rows)
+
+
+Sample = NumericSample | CategorySample | RowsSample
+
+
+def roundest(low: Floats, high: Floats) -> Floats:
+    """Return the number between each low and high (both allowed) that is a multiple of the greatest power of two.
+
+    Two samples of one distribution mostly choose the same numbers, so that what was counted on one grid can be
+    compared with what was counted on another, exactly.
+
+    Examples
+    --------
+    >>> roundest(np.array([0.3, 5.1, 7.0, -0.2]), np.array([0.7, 9.7, 7.0, 0.9])).tolist()
+    [0.5, 8.0, 7.0, 0.0]
+    """
+    width = high - low
+    found = high.copy()
+    wide = width > np.maximum(np.abs(low), np.abs(high)) * 1e-14
+    step = np.exp2(np.floor(np.log2(np.where(wide, width, 1.0))))
+    # A multiple of `step` is surely there, perhaps one of a coarser step too.
+    for _ in range(1100):
+        candidate = np.ceil(low / step) * step
+        wide = wide & (candidate <= high) & np.isfinite(candidate)
+        if not wide.any():
+            break
+        found = np.where(wide, candidate, found)
+        wide = wide & (candidate != 0)  # nothing is rounder
+        step = np.where(wide, step * 2, step)
+    return found + 0.0
 
 
 def as_frame(data: Any, what: str = "The frame") -> pd.DataFrame:
@@ -150,16 +217,12 @@ def read_sample(series: pd.Series[Any], kind: Kind | None = None) -> Sample:
         if kind == "boolean" and not counts.keys() <= {"True", "False"}:
             raise Invalid(f"Column '{series.name}' is not boolean: it holds other values than true and false.")
         return CategorySample(kind, inferred, counts, len(series) - sum(counts.values()))
-    values = _numbers(series, kind)
+    if kind in ("text", "embedding"):
+        return RowsSample(kind, inferred, rows_of(series, kind), int(series.isna().sum()))
+    values = numbers(series, kind)
     missing = int(np.isnan(values).sum())
     values = np.sort(values)  # a copy, with NaN last
     values = values[: len(values) - missing]
-    if len(values) and not (np.isfinite(values[0]) and np.isfinite(values[-1])):
-        raise Invalid(
-            f"Column '{series.name}' holds infinite values. Replace them, for example by "
-            f"frame.replace([np.inf, -np.inf], np.nan), or drop the rows.",
-            column=str(series.name),
-        )
     return NumericSample(kind, inferred, values, missing)
 
 
@@ -190,12 +253,9 @@ def infer_kind(series: pd.Series[Any]) -> Kind | None:
     if content in ("integer", "floating", "mixed-integer-float", "decimal"):
         return "numeric"
     if content in ("string", "mixed", "mixed-integer", "categorical", "bytes"):
-        if content != "string" and series.map(types.is_list_like).any():
-            raise Invalid(
-                f"Column '{series.name}' holds lists, which cannot be profiled. Drop it or make it text.",
-                column=str(series.name),
-            )
-        return "categorical"
+        if content != "string" and types.is_list_like(series[series.first_valid_index()]):
+            return "embedding"
+        return "text" if _is_prose(series) else "categorical"
     raise Invalid(
         f"Column '{series.name}' holds {content} values ({dtype}), which cannot be profiled. "
         "Drop it or turn it into numbers, categories, booleans or datetimes.",
@@ -203,16 +263,39 @@ def infer_kind(series: pd.Series[Any]) -> Kind | None:
     )
 
 
-def _numbers(series: pd.Series[Any], kind: Kind) -> Floats:
+def _is_prose(series: pd.Series[Any]) -> bool:
+    """Tell texts from categories by the first thousand: many words each, and hardly one twice."""
+    head = [str(value) for value in series.iloc[:_LOOKED_AT].dropna()]
+    words = sum(text.count(" ") for text in head) / len(head) + 1 if head else 0.0
+    return words >= _PROSE_WORDS and len(set(head)) > max(_FEWEST_TEXTS, 0.5 * len(head))
+
+
+def numbers(series: pd.Series[Any], kind: Kind) -> Floats:
+    """Return a column as numbers, datetimes in seconds since 1970, missing values as NaN; shape (n,).
+
+    Raises
+    ------
+    Invalid
+        It cannot be read as that kind, or holds infinite values.
+    """
     try:
         if kind == "numeric":
             if isinstance(series.dtype, np.dtype) and series.dtype.kind in "iufb":
-                return np.asarray(series, dtype=np.float64)
-            return np.asarray(series.astype("float64").to_numpy(dtype=np.float64, na_value=np.nan))
-        moments = pd.to_datetime(series, utc=True).dt.as_unit("us")
-        return np.where(moments.isna(), np.nan, moments.astype("int64").to_numpy() / 1e6)
+                values = np.asarray(series, dtype=np.float64)
+            else:
+                values = np.asarray(series.astype("float64").to_numpy(dtype=np.float64, na_value=np.nan))
+        else:
+            moments = pd.to_datetime(series, utc=True).dt.as_unit("us")
+            values = np.where(moments.isna(), np.nan, moments.astype("int64").to_numpy() / 1e6)
     except (ValueError, TypeError, OverflowError):
         raise Invalid(f"Column '{series.name}' cannot be read as {kind}.", column=str(series.name)) from None
+    if np.isinf(values).any():
+        raise Invalid(
+            f"Column '{series.name}' holds infinite values. Replace them, for example by "
+            f"frame.replace([np.inf, -np.inf], np.nan), or drop the rows.",
+            column=str(series.name),
+        )
+    return values
 
 
 def _category_counts(series: pd.Series[Any]) -> dict[str, int]:
@@ -223,6 +306,11 @@ def _category_counts(series: pd.Series[Any]) -> dict[str, int]:
             label = category(value)
             counts[label] = counts.get(label, 0) + count
     return counts
+
+
+def label_code(name: str) -> float:
+    """Return the number that stands for a category among rows, the same in every process."""
+    return float(zlib.crc32(name.encode()))
 
 
 def category(value: Any) -> str:

@@ -9,7 +9,8 @@ from pydantic import Field, field_validator
 
 from jupyter_ext.values import Digest, Name, Query, Text, Value
 
-Kind = Literal["numeric", "categorical", "boolean", "datetime"]
+#: The kind of a feature; ``table``: all columns together.
+Kind = Literal["numeric", "categorical", "boolean", "datetime", "text", "embedding", "table"]
 #: A model, or one of its versions: ``name``, ``name/3``, ``name/@champion``. Stored with the number.
 ModelRef = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^/\x00]+(/@?[A-Za-z0-9_.\-]+)?$")]
 #: The name of a column: bounded, and without the NUL that PostgreSQL cannot keep.

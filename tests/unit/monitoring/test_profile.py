@@ -73,9 +73,23 @@ def test_merging_leaves_both_as_they_were() -> None:
     pd.testing.assert_frame_equal(b.table, before[1])
 
 
-def test_a_grid_of_its_own_merges_within_the_stated_error() -> None:
+@pytest.mark.parametrize("n", [1_500, 50_000])
+def test_grids_of_one_distribution_have_edges_in_common_on_which_counts_stay_exact(n: int) -> None:
     rng = np.random.default_rng(2)
-    x, y = rng.normal(size=50_000), rng.normal(size=50_000)
+    parts = [pd.DataFrame({"x": rng.normal(size=n)}) for _ in range(4)]
+    merged = Profile.of(parts[0])
+    for part in parts[1:]:
+        merged = merged.merge(Profile.of(part))
+    column = numeric(merged, "x")
+    exact = np.searchsorted(np.sort(pd.concat(parts)["x"]), column.edges, side="right")
+    assert column.error == 0.0
+    assert len(column.edges) > 60
+    assert np.cumsum(column.counts)[:-1].tolist() == exact.tolist()
+
+
+def test_grids_without_edges_in_common_merge_within_the_stated_error() -> None:
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=50_000), rng.normal(size=50_000) * 1e-3
     merged = Profile.of(pd.DataFrame({"x": x})).merge(Profile.of(pd.DataFrame({"x": y})))
     column = numeric(merged, "x")
     exact = np.searchsorted(np.sort(np.append(x, y)), column.edges, side="right")
@@ -162,7 +176,8 @@ def test_a_column_without_values_takes_the_kind_it_gets_later() -> None:
         (pd.DataFrame(index=[0, 1]), "has no columns"),
         (pd.DataFrame([[1, 2]], columns=["x", "x"]), "several columns of the same name: x"),
         (pd.DataFrame({"x": [1.0, np.inf]}), "Column 'x' holds infinite values"),
-        (pd.DataFrame({"x": [[1], [2]]}), "Column 'x' holds lists"),
+        (pd.DataFrame({"x": [[1], [2, 3]]}), "Column 'x' holds lists that are not equally long"),
+        (pd.DataFrame({"x": [[1.0], [np.inf]]}), "infinite or missing numbers in its vectors"),
         (pd.DataFrame({"x": [1 + 2j]}), "cannot be profiled"),
         ([1, 2], "must be a DataFrame"),
     ],
