@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jupyter_ext.monitoring.compare import drift
+    from jupyter_ext.monitoring.over_time import drift_over_time
     from jupyter_ext.monitoring.profile import Profile
     from jupyter_ext.monitoring.report import DriftReport
 
-_HOMES = {"DriftReport": "report", "Profile": "profile", "drift": "compare"}
+_HOMES = {"DriftReport": "report", "Profile": "profile", "drift": "compare", "drift_over_time": "over_time"}
 
-__all__ = ["DriftReport", "Profile", "drift"]
+__all__ = ["DriftReport", "Profile", "drift", "drift_over_time"]
 
 
 def __getattr__(name: str) -> Any:

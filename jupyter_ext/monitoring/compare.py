@@ -139,13 +139,13 @@ def drift(
     reference, current = _side(reference, "The reference"), _side(current, "The current data")
     if isinstance(reference, Profile) and isinstance(current, Profile):
         check_settings(reference, current)
-    features, notes = _common(list(reference.columns), list(current.columns))
+    features, notes = common_features(list(reference.columns), list(current.columns))
     choice = Choice(methods, features)
     generators = np.random.default_rng(random_state).spawn(len(features) + 1)
     rng_of = dict(zip(features, generators, strict=False))
 
     def test(feature: str) -> _Tested:
-        return _compare(*_read(feature, reference, current), choice, feature, alpha, rng_of[feature])
+        return _compare(*read_sides(feature, reference, current), choice, feature, alpha, rng_of[feature])
 
     tested = {} if choice.only_joint else dict(zip(features, in_threads(test, features), strict=True))
     if choice.joint:
@@ -170,7 +170,7 @@ def _rows(side: pd.DataFrame | Profile) -> int:
     return side.n_rows if isinstance(side, Profile) else len(side)
 
 
-def _common(reference: list[str], current: list[str]) -> tuple[list[str], dict[str, str]]:
+def common_features(reference: list[str], current: list[str]) -> tuple[list[str], dict[str, str]]:
     """Return the features to test, and a note on every other."""
     features = [name for name in reference if name in set(current)]
     if not features:
@@ -184,8 +184,10 @@ def _common(reference: list[str], current: list[str]) -> tuple[list[str], dict[s
     }
 
 
-def _read(feature: str, reference: pd.DataFrame | Profile, current: pd.DataFrame | Profile) -> tuple[Side, Side]:
-    """Return both sides of a feature, of one kind."""
+def read_sides(
+    feature: str, reference: pd.DataFrame | Profile, current: pd.DataFrame | Profile, known: Side | None = None
+) -> tuple[Side, Side]:
+    """Return both sides of a feature, of one kind; `known` is the reference's, when it was read before."""
     sides: list[Side]
     if isinstance(reference, Profile):
         column = reference.columns[feature]
@@ -197,6 +199,8 @@ def _read(feature: str, reference: pd.DataFrame | Profile, current: pd.DataFrame
     elif isinstance(current, Profile):
         column = current.columns[feature]
         sides = [read_like(reference[feature], column), column]
+    elif known is not None and known.inferred is not None and not isinstance(known, Column):
+        sides = [known, read_like(current[feature], known)]
     else:
         sides = _read_frames(reference[feature], current[feature])
     if sides[0].kind != sides[1].kind:  # one of them holds nothing but missing values
@@ -233,11 +237,12 @@ def _compare(
     elif isinstance(reference, CategorySample | CategoryColumn):
         assert isinstance(current, CategorySample | CategoryColumn)
         histogram = category_histogram(reference, current)
-    outcome, note = _judge(_test(reference, current, method, rng), reference, current, alpha)
+    outcome, note = _judge(compare_sides(reference, current, method, rng), reference, current, alpha)
     return _Tested(reference.kind, method, outcome, reference.n, current.n, histogram, note)
 
 
-def _test(reference: Side, current: Side, method: Method, rng: np.random.Generator) -> Outcome:
+def compare_sides(reference: Side, current: Side, method: Method, rng: np.random.Generator) -> Outcome:
+    """Test one feature by a method that suits it."""
     if method in OF_ROWS:
         return rows_test(reference, current, method, rng)
     if min(reference.n, current.n) < LEAST_ROWS:
@@ -355,7 +360,7 @@ def _test_on_grid(reference: NumericSide, current: NumericSide, method: Method, 
         lengths = np.append(np.diff(edges), max(0.0, max(reference.maximum, current.maximum) - edges[-1]))
         widths = np.append(scale if reference.missing or current.missing else 0.0, lengths)
         return wasserstein_test(Mass(p, q, widths, np.zeros(len(widths))), scale, rng)
-    distance = float(np.abs(np.cumsum(p) / n - np.cumsum(q) / m).max())
+    distance = int(np.abs(np.cumsum(p) * m - np.cumsum(q) * n).max()) / (n * m)
     error = p_error * (1 - reference.missing / n) + q_error * (1 - current.missing / m)
     return ks_test(distance, n, m, places_on(p, q), error)
 

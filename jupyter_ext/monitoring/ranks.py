@@ -22,7 +22,7 @@ _BIG_STEP, _TOGETHER, _SLIVER = 1 / 32, 1 / 8, 1 / 64
 #: How far a random walk overshoots a boundary, in its steps: -zeta(1/2) / sqrt(2 pi); Siegmund 1985, chapter X.
 _OVERSHOOT = 0.5826
 #: Values at both ends that are cells of their own: a heavy tail is far away, and few rows.
-_EXTREMES = 16
+_EXTREMES = 8
 _EXACT_ONE_SAMPLE = 300
 _NORMAL_ROWS = 30
 #: Where 1 - P has lost its digits, the law without ties takes over; it is never smaller.
@@ -108,13 +108,14 @@ def ks_distance(x: Floats, y: Floats, x_below: int = 0, y_below: int = 0) -> flo
     if len(x) > len(y):
         x, y, x_below, y_below = y, x, y_below, x_below
     n, m = len(x) + x_below, len(y) + y_below
-    distance = abs(x_below / n - y_below / m)
+    # In whole numbers, so that equal distances are equal.
+    distance = abs(x_below * m - y_below * n)
     if len(x):
-        f = (x_below + np.arange(len(x) + 1)) / n
-        g_after = (y_below + np.searchsorted(y, x, side="right")) / m
-        g_before = (y_below + np.searchsorted(y, x, side="left")) / m
-        distance = max(distance, float((f[1:] - g_after).max()), float((g_before - f[:-1]).max()))
-    return distance
+        f = (x_below + np.arange(len(x) + 1)) * m
+        g_after = (y_below + np.searchsorted(y, x, side="right")) * n
+        g_before = (y_below + np.searchsorted(y, x, side="left")) * n
+        distance = max(distance, int((f[1:] - g_after).max()), int((g_before - f[:-1]).max()))
+    return distance / (n * m)
 
 
 # --- the law of Kolmogorov and Smirnov ------------------------------------------------------------------------------
@@ -431,7 +432,7 @@ class Mass:
     turning: Floats
 
 
-def mass_of(x: Floats, y: Floats, x_below: int = 0, y_below: int = 0, places: int = _PLACES) -> Mass:
+def mass_of(x: Floats, y: Floats, x_below: int = 0, y_below: int = 0, places: int = _PLACES // 2) -> Mass:
     """Return the mass of two sorted samples, every value a cell of its own when there are at most `places`.
 
     Missing rows are a cell below all others, one standard deviation of the pooled values away.
@@ -495,7 +496,7 @@ def _area(gap: Floats, mass: Mass) -> Floats:
 
 
 def wasserstein_test(
-    mass: Mass, scale: float, rng: np.random.Generator, distance: float | None = None, draws: int = DRAWS
+    mass: Mass, scale: float, rng: np.random.Generator, distance: float | None = None, draws: int = DRAWS // 2
 ) -> Outcome:
     """Test the Wasserstein distance over a scale, by dealing the rows to both sides anew.
 
