@@ -18,13 +18,34 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jupyter_ext.monitoring.compare import drift
+    from jupyter_ext.monitoring.outliers import OutlierDetector, fit_outlier_detector
     from jupyter_ext.monitoring.over_time import drift_over_time
+    from jupyter_ext.monitoring.performance import estimate_performance
     from jupyter_ext.monitoring.profile import Profile
     from jupyter_ext.monitoring.report import DriftReport
+    from jupyter_ext.monitoring.streams import StreamDetector
 
-_HOMES = {"DriftReport": "report", "Profile": "profile", "drift": "compare", "drift_over_time": "over_time"}
+_HOMES = {
+    "DriftReport": "report",
+    "OutlierDetector": "outliers",
+    "Profile": "profile",
+    "StreamDetector": "streams",
+    "drift": "compare",
+    "drift_over_time": "over_time",
+    "estimate_performance": "performance",
+    "fit_outlier_detector": "outliers",
+}
 
-__all__ = ["DriftReport", "Profile", "drift", "drift_over_time"]
+__all__ = [
+    "DriftReport",
+    "OutlierDetector",
+    "Profile",
+    "StreamDetector",
+    "drift",
+    "drift_over_time",
+    "estimate_performance",
+    "fit_outlier_detector",
+]
 
 
 def __getattr__(name: str) -> Any:
