@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ BAG = 256
 NEIGHBOUR = 10
 #: Categories of a column that get a dimension of their own; of the others only their rarity counts.
 _NAMED = 10
-_BATCH = 4096
+_BATCH = 1024
 #: Distances below this share of the rows' own lengths are rounding of the expanded square.
 _ROUNDING = 1e-10
 
@@ -146,29 +147,34 @@ class Neighbours:
     Sugiyama, Borgwardt, "Rapid distance-based outlier detection via sampling", 2013.
     """
 
-    bags: list[Floats]
+    #: Shape (subsamples, rows, coordinates).
+    bags: Floats
     k: int
 
     @classmethod
     def of(cls, places: Floats, n_bags: int, size: int, rng: np.random.Generator) -> Neighbours:
         """Draw the subsamples."""
         bags = [places[rng.choice(len(places), size, replace=False)] for _ in range(n_bags)]
-        return cls(bags, max(1, min(NEIGHBOUR, size // 4)))
+        return cls(np.stack(bags), max(1, min(NEIGHBOUR, size // 4)))
+
+    @cached_property
+    def _lengths(self) -> Floats:
+        return np.asarray((self.bags**2).sum(axis=2))
 
     def score(self, places: Floats) -> Floats:
         """Return the mean distance, shape (n,)."""
-        total = np.zeros(len(places))
+        scores = np.empty(len(places))
+        others = self.bags.reshape(-1, self.bags.shape[2]).T
         for start in range(0, len(places), _BATCH):
             part = places[start : start + _BATCH]
             length = (part**2).sum(axis=1)[:, None]
-            for bag in self.bags:
-                squares = length + (bag**2).sum(axis=1) - 2 * part @ bag.T
-                nearest = np.partition(squares, (0, self.k - 1, self.k), axis=1)
-                # A distance of nothing is the row itself, in a subsample of which it is part.
-                itself = nearest[:, 0] <= _ROUNDING * (1 + length[:, 0])
-                square = np.where(itself, nearest[:, self.k], nearest[:, self.k - 1])
-                total[start : start + _BATCH] += np.sqrt(np.maximum(square, 0.0))
-        return total / len(self.bags)
+            squares = length[:, None] + self._lengths - 2 * (part @ others).reshape(-1, *self._lengths.shape)
+            nearest = np.partition(squares, (0, self.k - 1, self.k), axis=2)
+            # A distance of nothing is the row itself, in a subsample of which it is part.
+            itself = nearest[:, :, 0] <= _ROUNDING * (1 + length)
+            square = np.where(itself, nearest[:, :, self.k], nearest[:, :, self.k - 1])
+            scores[start : start + _BATCH] = np.sqrt(np.maximum(square, 0.0)).mean(axis=1)
+        return scores
 
 
 @dataclass(frozen=True)

@@ -212,6 +212,10 @@ class OutlierDetector:
             self._last["request"] = asked, scores
         return scores
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What was asked last is nobody else's.
+        return {**self.__dict__, "_last": {}}
+
     def __repr__(self) -> str:
         return (
             f"OutlierDetector(method={self.method!r}, {self.n_reference:,} reference rows, "

@@ -263,7 +263,7 @@ class Kswin:
 
     Source: Raab, Heusinger, Schleif, "Reactive soft prototype computing for concept drift streams", 2020. There, and in
     the packages, the older part is sampled at random; here all of it is used, which needs no randomness and finds more.
-    `alpha` is the level of a look, and every number is a look: expect false alarms, as `docs/outliers.md` counts them.
+    `alpha` is the level of a look, and every number is a look: expect false alarms, as docs/outliers.md counts them.
     """
 
     def __init__(self, alpha: float = 0.005, window: int = 100, recent: int = 30) -> None:
