@@ -62,6 +62,9 @@ class Encoder:
         for name in frame.columns:
             series = frame[name]
             kind = infer_kind(series)
+            if kind == "embedding":
+                notes[name] = "left out: it holds vectors"
+                continue
             if kind in ("numeric", "datetime"):
                 values = _numbers(series, is_moment=kind == "datetime")
                 found = values[~np.isnan(values)]
@@ -127,7 +130,7 @@ def _labels(series: pd.Series[Any]) -> list[str]:
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or value is pd.NA or bool(value != value)  # NaN and NaT differ from themselves
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
 
 
 def _numbers(series: pd.Series[Any], *, is_moment: bool) -> Floats:

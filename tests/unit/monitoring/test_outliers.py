@@ -172,7 +172,9 @@ def test_constants_and_identifiers_are_said() -> None:
     frame = pd.DataFrame(
         {"x": np.random.default_rng(0).normal(size=100), "same": 3, "name": [f"n{i}" for i in range(100)]}
     )
+    frame["vector"] = list(np.random.default_rng(1).normal(size=(100, 4)))
     detector = fit_outlier_detector(frame)
+    assert "vectors" in detector.notes["vector"]
     assert "constant" in detector.notes["same"]
     assert "left out" in detector.notes["name"]
     assert detector.columns == ("x", "same")
