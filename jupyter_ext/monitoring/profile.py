@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from jupyter_ext.errors import Invalid
 from jupyter_ext.monitoring.columns import (
@@ -26,6 +27,7 @@ from jupyter_ext.monitoring.columns import (
 )
 from jupyter_ext.monitoring.container import pack, unpack
 from jupyter_ext.monitoring.encode import DIRECTIONS, projected, rows_of
+from jupyter_ext.monitoring.progress import told_progress
 from jupyter_ext.monitoring.samples import (
     BUCKETS,
     GRID,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 SETTINGS = {"sketch_k": SKETCH_K, "grid": GRID, "buckets": BUCKETS, "rows": ROWS}
+Result = TypeVar("Result")
 Keys = NDArray[np.uint32]
 _HTML_ROWS = 60
 
@@ -112,7 +115,7 @@ class Profile:
             return _column(frame[name], read_like(frame[name], model), picked, model)
 
         names = [str(name) for name in frame.columns]
-        return cls(dict(zip(names, in_threads(profile, names), strict=True)), len(frame), keys=keys)
+        return cls(dict(zip(names, in_threads(profile, names, "Profiling"), strict=True)), len(frame), keys=keys)
 
     @property
     def n_rows(self) -> int:
@@ -154,7 +157,7 @@ class Profile:
             column = self._columns[name]
             return _plus(column, _column(frame[name], read_like(frame[name], column), picked, column), kept)
 
-        self._columns = dict(zip(self._columns, in_threads(updated, list(self._columns)), strict=True))
+        self._columns = dict(zip(self._columns, in_threads(updated, list(self._columns), "Profiling"), strict=True))
         self._keys = keys
         self._n_rows += len(frame)
         return self
@@ -298,10 +301,15 @@ def all_missing_as(column: Column | Sample, kind: Kind) -> Sample:
     return CategorySample(kind, None, {}, column.n)
 
 
-def in_threads(function: Any, items: list[str]) -> list[Any]:
-    """Map over column names in threads: sorting and searching leave the interpreter free."""
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(function, items))
+def in_threads(function: Callable[[str], Result], items: Sequence[str], doing: str = "Comparing") -> list[Result]:
+    """Map over column names in threads: sorting and searching leave the interpreter free.
+
+    Linear algebra stays in the thread it is called from; its own threads would fight over the cores with these. When
+    it takes long, a line on the standard error stream says how far it is.
+    """
+    workers = min(8, os.cpu_count() or 1)
+    with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+        return list(told_progress(pool.map(function, items), len(items), doing))
 
 
 def _pick(frame: pd.DataFrame, before: int) -> tuple[Counts, Keys]:

@@ -13,7 +13,7 @@ from jupyter_ext.monitoring.statistics import DRAWS, MID_P_ROWS, Counts, Floats,
 
 #: Up to this many rows on both sides together, Kolmogorov-Smirnov p-values are exact (path counts fit a double);
 #: with ties, which have to be counted anew for each feature, up to fewer.
-EXACT_KS_ROWS, EXACT_TIED_ROWS = 1000, 200
+EXACT_KS_ROWS, EXACT_TIED_ROWS = 1000, 100
 #: Places at which a long column is looked at for ties, on each side.
 _PLACES = 256
 #: A step of the pooled distribution from which on it is taken singly, how much of many small ones is taken together,
@@ -23,7 +23,7 @@ _BIG_STEP, _TOGETHER, _SLIVER = 1 / 32, 1 / 8, 1 / 64
 _OVERSHOOT = 0.5826
 #: Values at both ends that are cells of their own: a heavy tail is far away, and few rows.
 _EXTREMES = 8
-_EXACT_ONE_SAMPLE = 300
+_EXACT_ONE_SAMPLE = 40
 _NORMAL_ROWS = 30
 #: Where 1 - P has lost its digits, the law without ties takes over; it is never smaller.
 _FEWEST_DIGITS = 1e-8
@@ -254,8 +254,10 @@ class _Law:
 
 
 def _smooth_sf(distance: float, rows: int) -> float:
-    """Return the one-sample law of Kolmogorov: exact for few rows, by Vrbik's expansion ("Small-sample corrections to
-    Kolmogorov-Smirnov test statistic", 2018) beyond, where it is right to five digits and the exact one slow."""
+    """Return the one-sample law of Kolmogorov: exact for few rows, by an expansion beyond, where the exact one is slow.
+
+    Vrbik, "Small-sample corrections to Kolmogorov-Smirnov test statistic", 2018; off by less than 0.0003 from 40 rows.
+    """
     if rows <= _EXACT_ONE_SAMPLE:
         return float(stats.kstwo.sf(distance, rows))
     scaled = math.sqrt(rows) * distance

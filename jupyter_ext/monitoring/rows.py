@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from jupyter_ext.monitoring.samples import Sample
     from jupyter_ext.monitoring.values import Kind
 
+Kept = NumericColumn | CategoryColumn | RowsColumn
 _TESTS = {"mmd": mmd_test, "lsdd": lsdd_test, "c2st": c2st_test, "pca_reconstruction": pca_test}
 
 
@@ -44,6 +46,20 @@ def rows_test(
         Both sides of the feature, of one kind. Of a column of a profile, the rows it keeps are taken.
     """
     most = CLASSIFIER_ROWS if method == "c2st" else KERNEL_ROWS
+    outcome = _test_rows(reference, current, method, most, rng)
+    few = [
+        f"{len(side.rows):,} kept rows of the {what}'s profile"
+        if isinstance(side, Kept)
+        else f"{most:,} rows of the {what}"
+        for side, what in ((reference, "reference"), (current, "current data"))
+        if side.n > (len(side.rows) if isinstance(side, Kept) else most)
+    ]
+    return replace(outcome, note=f"decided on {' and '.join(few)}") if few and not outcome.note else outcome
+
+
+def _test_rows(
+    reference: Sample | Column, current: Sample | Column, method: Method, most: int, rng: np.random.Generator
+) -> Outcome:
     kept = isinstance(reference, RowsColumn) or isinstance(current, RowsColumn)
     # Texts and vectors of a profile are projections: then the other side's are projected too.
     x, y = (_rows_of_side(side, most, rng, kept) for side in (reference, current))
@@ -52,9 +68,7 @@ def rows_test(
             return c2st_test(hashed_ngrams(x), hashed_ngrams(y), rng, linear_model)
         x, y = projected(x), projected(y)
     if x.shape[1] != y.shape[1]:
-        raise Invalid(
-            f"The embeddings have {x.shape[1]} numbers in the reference and {y.shape[1]} in the current data."
-        )
+        raise Invalid(f"Embeddings have {x.shape[1]} numbers in the reference and {y.shape[1]} in the current data.")
     x, y = encoded(x, y, reference.kind)
     if method == "c2st":
         return c2st_test(x, y, rng, linear_model if reference.kind in ("text", "embedding") else None)
@@ -62,7 +76,7 @@ def rows_test(
 
 
 def _rows_of_side(side: Sample | Column, most: int, rng: np.random.Generator, project: bool) -> Any:
-    if isinstance(side, NumericColumn | CategoryColumn | RowsColumn):
+    if isinstance(side, Kept):
         return side.rows
     picked = np.arange(side.n) if side.n <= most else np.sort(rng.choice(side.n, most, replace=False))
     if isinstance(side, RowsSample):
@@ -91,7 +105,9 @@ def joint_test(
         if method != "pca_reconstruction":
             pairs.append(encoded(x, y, kind))
         else:
-            pairs.append(for_components(x, y, kind))
+            # Shares and means of both sides together: the reference's own would fit the reference better.
+            pool = np.concatenate([x, y])
+            pairs.append((for_components(pool, x, kind)[1], for_components(pool, y, kind)[1]))
     x, y = (np.column_stack(side) for side in zip(*pairs, strict=True))
     return _TESTS[method](x, y, rng)
 
