@@ -24,6 +24,23 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_FailuresAtOnce(config))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file that starts servers, clusters or browsers together: its fixtures are made once, in one process."""
+    here = Path(__file__).parent
+    for item in items:
+        room = item.path.relative_to(here).parts[0] if item.path.is_relative_to(here) else ""
+        if room in ("browser", "integration") and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if session.config.getoption("loadgroup", False):
+        apart = [item for item in session.items if item.get_closest_marker("xdist_group") and "@" not in item.nodeid]
+        if apart:
+            raise pytest.UsageError(f"pytest-xdist does not group tests with this pytest: {apart[0].nodeid}")
+
+
 class _FailuresAtOnce:
     """A test that failed is named at once: a run that somebody cuts off would else name none."""
 

@@ -74,7 +74,7 @@ def connection(service: ClusterService) -> Connection:
     return connection
 
 
-def wait_until(true: Callable[[], object], seconds: float = 90) -> float:
+def wait_until(true: Callable[[], object], seconds: float = 180) -> float:
     """Return the seconds it took."""
     start = time.monotonic()
     while not true():

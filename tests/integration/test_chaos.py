@@ -12,6 +12,7 @@ KILLS = 100
 
 
 @pytest.mark.ray
+@pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(1500)
 def test_a_hundred_kills_at_random(tmp_path: Path) -> None:
     report = Chaos(tmp_path / "chaos", KILLS, seed=20261121, say=print).run(timeout_s=1400)
