@@ -8,9 +8,9 @@
 - ``c2st``: the same, by a classifier. From 20 rows a side.
 - ``pca_reconstruction``: all columns together. From 20 reference rows.
 
-The default threshold in `drift` is always what the statistic reaches with the probability of the corrected level when
-nothing moved, so it depends on both sizes. In `drift_over_time` it is the mean ± 3 standard deviations of the
-reference's own chunks; 0.45 to 0.65 for ``c2st``; the level 0.05 for ``chi2`` and ``g_test``.
+The default threshold is what the statistic reaches with the probability of the corrected level when nothing moved, so
+it depends on both sizes; in `drift_over_time` that of ``pca_reconstruction`` is the mean ± 3 standard deviations of the
+reference's own chunks.
 
 Formulas, sources and nulls: `cells` (counts), `ranks` (order), `multivariate` (rows).
 """

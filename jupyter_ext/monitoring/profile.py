@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -86,7 +86,14 @@ class Profile:
         self._keys = np.empty(0, np.uint32) if keys is None else keys
 
     @classmethod
-    def of(cls, frame: Any, kinds: Mapping[str, Kind] | None = None, like: Profile | None = None) -> Self:
+    def of(
+        cls,
+        frame: Any,
+        kinds: Mapping[str, Kind] | None = None,
+        like: Profile | None = None,
+        *,
+        rows_by: str | None = None,
+    ) -> Self:
         """Profile a frame.
 
         Parameters
@@ -97,6 +104,9 @@ class Profile:
             Kinds of columns whose type misleads, such as ``{"postcode": "categorical"}``.
         like
             Another profile, of a reference: take its kinds and its grid, so that the two compare exactly.
+        rows_by
+            Which rows are kept follows from this text and their number; by default, from the first row. For parts of
+            one frame, profiled apart.
 
         Raises
         ------
@@ -106,7 +116,7 @@ class Profile:
         frame = as_frame(frame)
         given = check_kinds(kinds, list(frame.columns))
 
-        picked, keys = _pick(frame, 0)
+        picked, keys = _pick(frame, 0, rows_by)
 
         def profile(name: str) -> Column:
             model = like._columns.get(name) if like is not None and name not in given else None
@@ -186,6 +196,29 @@ class Profile:
         keys, kept = _keep(self._keys, other._keys)
         columns = {name: _plus(column, other._columns[name], kept) for name, column in self._columns.items()}
         return Profile(columns, self._n_rows + other._n_rows, self._settings, keys)
+
+    @classmethod
+    def of_parquet(
+        cls,
+        uri: str | os.PathLike[str],
+        kinds: Mapping[str, Kind] | None = None,
+        like: Profile | None = None,
+        columns: Sequence[str] | None = None,
+        backend: Literal["local", "ray"] = "local",
+    ) -> Profile:
+        """Profile a Parquet file larger than memory, here or on Ray; see `jupyter_ext.monitoring.parquet`."""
+        from jupyter_ext.monitoring.parquet import profile_parquet
+
+        return profile_parquet(uri, kinds, like, columns, backend)
+
+    @staticmethod
+    def beside(profiles: Sequence[Profile]) -> Profile:
+        """Return one profile of the columns of several, which were made of the same rows."""
+        first = profiles[0]
+        if any(p.n_rows != first.n_rows or not np.array_equal(p._keys, first._keys) for p in profiles):
+            raise Invalid("The profiles were not made of the same rows.")
+        columns = {name: column for profile in profiles for name, column in profile._columns.items()}
+        return Profile(columns, first.n_rows, first._settings, first._keys)
 
     def to_bytes(self) -> bytes:
         """Return the profile as bytes, in the format of `jupyter_ext.monitoring.container`."""
@@ -312,13 +345,14 @@ def in_threads(function: Callable[[str], Result], items: Sequence[str], doing: s
         return list(told_progress(pool.map(function, items), len(items), doing))
 
 
-def _pick(frame: pd.DataFrame, before: int) -> tuple[Counts, Keys]:
+def _pick(frame: pd.DataFrame, before: int, by: str | None = None) -> tuple[Counts, Keys]:
     """Return which rows of a frame to keep, and their keys: of all rows ever seen, those with the least keys are kept.
 
     A bottom-k sample (Cohen and Kaplan 2007): mergeable, and every row has the same chance. Keys differ from frame to
     frame by what its first row holds.
     """
-    rng = np.random.default_rng([before, len(frame), zlib.crc32(str(frame.iloc[0].tolist()).encode())])
+    by = str(frame.iloc[0].tolist()) if by is None else by
+    rng = np.random.default_rng([before, len(frame), zlib.crc32(by.encode())])
     keys = rng.integers(0, 2**32, len(frame), dtype=np.uint32)
     picked = np.argsort(keys, kind="stable")[:ROWS] if len(keys) <= ROWS else np.argpartition(keys, ROWS)[:ROWS]
     return picked, keys[picked]

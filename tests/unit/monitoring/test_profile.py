@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import functools
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from jupyter_ext.errors import Invalid
-from jupyter_ext.monitoring import Profile
+from jupyter_ext.monitoring import Profile, drift
 from jupyter_ext.monitoring.columns import CategoryColumn, NumericColumn
 from jupyter_ext.monitoring.container import MAGIC, pack, read_header
 
@@ -249,3 +253,62 @@ def test_damage_inside_is_found_or_harmless() -> None:
         except Invalid:
             refused += 1
     assert refused > 20
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Seven row groups, more columns than one task reads."""
+    frame = mixed(3_000).assign(**{f"more{i}": np.arange(3_000.0) * (i + 1) for i in range(70)})
+    frame.to_parquet(tmp_path / "rows.parquet", row_group_size=450)
+    return tmp_path / "rows.parquet"
+
+
+def test_a_file_is_profiled_by_parts_as_if_it_were_one_frame(file: Path) -> None:
+    frame = pd.read_parquet(file)
+    whole = Profile.of(frame, like=Profile.of(frame[:450]))
+    parts = Profile.of_parquet(file)
+    assert parts.n_rows == 3_000
+    assert list(parts.columns) == list(frame.columns)
+    assert numeric(parts, "more69").counts.tolist() == numeric(whole, "more69").counts.tolist()
+    assert parts.columns["colour"].counts == whole.columns["colour"].counts
+    ratio = numeric(parts, "more69").rows / numeric(parts, "more0").rows
+    assert np.allclose(ratio[np.isfinite(ratio)], 70), "the same rows are kept of all columns"
+    assert drift(parts, Profile.of_parquet(file, like=parts, columns=["size", "since"])).drifted == []
+
+
+def test_a_file_that_cannot_be_profiled_is_told(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no parquet")
+    for path, how, said in (
+        (tmp_path / "text", {}, "can't be read as Parquet"),
+        (tmp_path / "nothing", {}, "can't be read as Parquet"),
+        (file, {"columns": ["size", "nothing"]}, "The file lacks nothing"),
+        (file, {"kinds": {"nothing": "numeric"}}, "not in the file: nothing"),
+        (file, {"backend": "spark"}, "no backend 'spark'"),
+    ):
+        with pytest.raises(Invalid, match=said):
+            Profile.of_parquet(path, **how)
+
+
+def test_a_file_is_profiled_by_tasks_of_ray(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With Ray's calls answered in this process; a real head takes half a minute to start."""
+    ray = SimpleNamespace(
+        is_initialized=lambda: True,
+        cluster_resources=lambda: {"CPU": 2.0},
+        remote=lambda function: SimpleNamespace(remote=lambda *given: functools.partial(function, *given)),
+        get=lambda promised: promised(),
+        cancel=lambda promised: None,
+        exceptions=SimpleNamespace(RayTaskError=ZeroDivisionError),
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    apart, here = Profile.of_parquet(file, backend="ray"), Profile.of_parquet(file)
+    assert apart.table.drop(columns="median").equals(here.table.drop(columns="median"))
+    assert numeric(apart, "size").counts.tolist() == numeric(here, "size").counts.tolist()
+    with pytest.raises(Invalid, match="cannot be read as numeric"):
+        Profile.of_parquet(file, kinds={"colour": "numeric"}, backend="ray")
+
+
+def test_without_a_cluster_ray_is_told(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: False))
+    with pytest.raises(Invalid, match="no Ray cluster here"):
+        Profile.of_parquet(file, backend="ray")
