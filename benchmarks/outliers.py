@@ -69,7 +69,7 @@ def _peers() -> tuple[Path | None, str]:
     return python, ""
 
 
-def _side(python: Path, detector: str, **given: Array) -> dict[str, float] | None:
+def _side(python: Path, detector: str, **given: Any) -> dict[str, float] | None:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "in.npz"
         np.savez(source, **given)
