@@ -112,6 +112,7 @@ def test_notebooks_of_former_formats(attempt: Attempt) -> None:
             "written in R",
         ),
     ],
+    ids=["text", "no cells", "odd cell", "language"],  # a notebook has ids of its own, drawn at random
 )
 def test_what_is_no_notebook(source: str, reason: str, message: str) -> None:
     with pytest.raises(Failure, match=message) as raised:
