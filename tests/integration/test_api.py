@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -194,8 +195,22 @@ def test_a_database_from_a_newer_version_gives_one_clear_answer(tmp_path: Path) 
         servers.start(tmp_path)
 
 
-def test_schemathesis_finds_no_server_error(server: servers.Server, tmp_path: Path) -> None:
-    """Odd requests by the thousand: never a 5xx, never an answer that the document does not know."""
+@pytest.fixture
+def idle_server(tmp_path: Path) -> Iterator[servers.Server]:
+    """A server of its own, on which no job is ever admitted."""
+    running = servers.start(tmp_path / "server", config={"Supervisor": {"quotas": {"*": {"jobs": 0}}}})
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+def test_schemathesis_finds_no_server_error(idle_server: servers.Server, tmp_path: Path) -> None:
+    """Odd requests by the thousand: never a 5xx, never an answer that the document does not know.
+
+    Hundreds of them submit jobs, which would keep every later test of a shared server waiting in the queue.
+    """
+    server = idle_server
     document = httpx.get(
         server.url + "jupyter-ext/api/v1/openapi.json",
         headers={"Authorization": f"token {server.token}"},
