@@ -166,7 +166,7 @@ def cells_test(
     reference: Counts,
     current: Counts,
     rng: np.random.Generator,
-    beyond: bool = False,
+    beyond: tuple[Counts, Counts] | None = None,
     draws: int = DRAWS,
 ) -> Outcome:
     """Test whether both sides were drawn from the same cells.
@@ -180,7 +180,8 @@ def cells_test(
     rng
         Draws the simulated null, where one is needed.
     beyond
-        The last cell counts what lies outside the reference's own range, so that the reference cannot have any there.
+        Given when the last cell counts what lies outside the reference's own range, so that the reference cannot have
+        any there: the rows of both sides up to each of the least values, and down to each of the greatest.
 
     Examples
     --------
@@ -192,7 +193,7 @@ def cells_test(
     n, m = int(reference.sum()), int(current.sum())
     if method != "psi" or len(reference) > 2:  # smoothing depends on the number of cells, empty ones say nothing
         full = reference + current > 0
-        if beyond:
+        if beyond is not None:
             full[-1] = True
         reference, current = reference[full], current[full]
     statistic = float(MEASURES[method](reference.astype(np.float64), current.astype(np.float64)))
@@ -202,25 +203,30 @@ def cells_test(
     scale, root = _scale(method, n, m)
     if len(reference) < 2:
         return Outcome(statistic, 1.0, lambda level: None)
-    if not beyond and float(pooled.min()) * min(n, m) / (n + m) >= ENOUGH[method]:
+    if beyond is None and float(pooled.min()) * min(n, m) / (n + m) >= ENOUGH[method]:
         freedom = len(reference) - 1
         return Outcome(
             statistic,
             float(stats.chi2.sf(statistic**root / scale, freedom)),
             lambda level: float((stats.chi2.isf(level, freedom) * scale) ** (1 / root)),
         )
-    drawn = rng.multivariate_hypergeometric(pooled[: len(pooled) - beyond], n, size=draws, method="marginals")
-    rest = (pooled[: len(pooled) - beyond] - drawn).astype(np.float64)
-    if beyond:
-        outside = _outside(n, m, draws, rng)
+    inside = pooled if beyond is None else pooled[:-1]
+    drawn = rng.multivariate_hypergeometric(inside, n, size=draws, method="marginals")
+    rest = (inside - drawn).astype(np.float64)
+    if beyond is not None:
+        outside = np.minimum(sum(_outside(ends, n, m, draws, rng) for ends in beyond), m)
         rest = np.column_stack([rest * ((m - outside) / max(1, m - int(current[-1])))[:, None], outside])
         drawn = np.column_stack([drawn, np.zeros(draws, np.int64)])
     null = MEASURES[method](drawn.astype(np.float64), rest)
     return simulated_test(statistic, null, n, m, power=root)
 
 
-def _outside(n: int, m: int, draws: int, rng: np.random.Generator) -> Counts:
-    """Return how many of m rows lie beyond the extremes of n others when nothing moved: a law without parameters."""
-    # Between the n reference rows there are n + 1 gaps, equally likely; two of them lie outside.
-    share = rng.beta(2, max(n - 1, 1), size=draws)
-    return rng.binomial(m, share).astype(np.int64)
+def _outside(ends: Counts, n: int, m: int, draws: int, rng: np.random.Generator) -> Counts:
+    """Return how many of m rows lie beyond the extreme of n others, on one side, when nothing moved.
+
+    Without ties that is a law without parameters: the n rows leave n + 1 equally likely gaps. Equal values are beyond
+    only together.
+    """
+    rows = rng.binomial(m, rng.beta(1, n, size=draws))
+    whole = np.append(0, ends)[np.searchsorted(ends, rows, "right")]
+    return np.where(rows < (ends[-1] if len(ends) else 0), whole, rows).astype(np.int64)

@@ -100,7 +100,10 @@ class NumericColumn:
 
     def edges_with(self, other: NumericColumn) -> Floats:
         """Return the grid on which both columns are counted most exactly, this column's own where there is none."""
-        if np.array_equal(self.edges, other.edges) or not other.sketch_error or not other.n_values:
+        if np.array_equal(self.edges, other.edges) or not other.n_values:
+            return self.edges
+        # A column of few rows still knows each of them.
+        if not other.sketch_error and (self.sketch_error or self.n_values >= other.n_values):
             return self.edges
         if not self.sketch_error:
             return other.edges

@@ -17,6 +17,7 @@ from jupyter_ext.monitoring.profile import Profile, all_missing_as, check_settin
 from jupyter_ext.monitoring.ranks import (
     Mass,
     doane_edges,
+    extremes,
     ks_distance,
     ks_test,
     mass_of,
@@ -46,7 +47,7 @@ from jupyter_ext.monitoring.statistics import (
     untested,
 )
 
-#: Bins of a numeric column for methods that count in cells: the reference's deciles.
+#: Bins of a numeric column for methods that count in cells: the deciles of both sides together.
 BINS = 10
 #: Rows that a side must have to be tested in cells or by rank.
 LEAST_ROWS = 5
@@ -323,29 +324,17 @@ def _test_numeric(reference: NumericSide, current: NumericSide, method: Method, 
             exact = None if x_below or y_below else sample_distance(x, y)
             return wasserstein_test(mass_of(x, y, x_below, y_below), reference.std or 0.0, rng, exact)
         if method == "jensen_shannon" and len(x):
-            edges = doane_edges(x)
-            inside = [side.counts_on(edges)[0] for side in (reference, current)]
-            # The lowest edge belongs to the first bin, as in a histogram.
-            at_least = [np.searchsorted(side, edges[:1], "left")[0] for side in (x, y)]
-            cells = []
-            for counts, below, missing in zip(inside, at_least, (x_below, y_below), strict=True):
-                counts = counts.copy()
-                counts[1] += counts[0] - below
-                cells.append(np.concatenate([counts[1:-1], [missing, below + counts[-1]]]))
-            return cells_test(method, cells[0], cells[1], rng, beyond=True)
+            cells = [_doane_cells(side, doane_edges(x)) for side in (reference, current)]
+            return cells_test(method, cells[0], cells[1], rng, beyond=extremes(x, y))
     return _test_on_grid(reference, current, method, rng)
 
 
 def _test_on_grid(reference: NumericSide, current: NumericSide, method: Method, rng: np.random.Generator) -> Outcome:
-    """Test on the grid of a profile: counted exactly by the profile, and by a frame always."""
-    if isinstance(reference, NumericColumn) and isinstance(current, NumericColumn):
-        edges = reference.edges_with(current)
-    else:
-        edges = current.edges if isinstance(current, NumericColumn) else reference.edges
-    edges = edges if len(edges) else np.zeros(1)
+    """Test on a grid: by profiles, and by frames where the method counts in cells."""
+    edges = _grid(reference, current)
     (p, p_error), (q, q_error) = reference.counts_on(edges), current.counts_on(edges)
     if method in OF_CELLS:
-        bins = _bins(p if p.any() else q)
+        bins = _bins(p + q)
         cells = [
             np.append(np.bincount(bins, counts, BINS).astype(np.int64), side.missing)
             for counts, side in ((p, reference), (q, current))
@@ -365,8 +354,39 @@ def _test_on_grid(reference: NumericSide, current: NumericSide, method: Method, 
     return ks_test(distance, n, m, places_on(p, q), error)
 
 
+def _grid(reference: NumericSide, current: NumericSide) -> Floats:
+    """Return the edges between which both sides are counted, exactly wherever that is possible."""
+    if isinstance(reference, NumericColumn) and isinstance(current, NumericColumn):
+        edges = reference.edges_with(current)
+    elif isinstance(reference, NumericColumn):
+        edges = _grid_of(reference, current)
+    elif isinstance(current, NumericColumn):
+        edges = _grid_of(current, reference)
+    else:
+        edges = np.union1d(reference.edges, current.edges)
+    return edges if len(edges) else np.zeros(1)
+
+
+def _grid_of(kept: NumericColumn, sample: NumericSide) -> Floats:
+    # A profile of few rows still knows each of them.
+    few = not kept.sketch_error and kept.n - kept.missing < sample.n - sample.missing
+    return sample.edges if few else kept.edges
+
+
+def _doane_cells(side: NumericSample, edges: Floats) -> Counts:
+    """Return the counts in bins, as a histogram counts them, then the missing, then what lies outside the bins."""
+    counts = side.counts_on(edges)[0]
+    below = int(np.searchsorted(side.ordered, edges[0], "left"))  # the lowest edge belongs to the first bin
+    counts[1] += counts[0] - below
+    return np.append(counts[1:-1], [side.missing, below + counts[-1]])
+
+
 def _bins(counts: Counts) -> Counts:
-    """Return the bin of each cell of a grid: deciles of whose counts these are."""
+    """Return the bin of each cell of a grid, from the counts of both sides: their deciles.
+
+    Of both, because bins by the reference's own deciles would hold a tenth of it each, exactly, however few rows it
+    has; against many current rows chi-square then alarms twice as often as its level says.
+    """
     middle: Floats = (np.cumsum(counts) - counts / 2) / max(1, counts.sum())
     return np.minimum((middle * BINS).astype(np.int64), BINS - 1)
 

@@ -2,7 +2,7 @@
 
 - ``ks``, ``wasserstein``: numbers and datetimes, by order (`ranks`). From 5 rows a side.
 - ``chi2``, ``g_test``, ``psi``, ``jensen_shannon``, ``hellinger``, ``tvd``: all but text and embeddings, by counts in
-  cells (`cells`): categories, or ten equal parts of the reference's numbers; Jensen-Shannon between two frames bins
+  cells (`cells`): categories, or ten equal parts of both sides' numbers; Jensen-Shannon between two frames bins
   numbers as NannyML does. From 5 rows a side.
 - ``mmd``, ``lsdd``: every kind, and all columns together, by rows (`multivariate`). From 2 rows a side.
 - ``c2st``: the same, by a classifier. From 20 rows a side.

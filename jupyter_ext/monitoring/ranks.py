@@ -412,6 +412,22 @@ def doane_edges(ordered: Floats) -> Floats:
     return np.histogram_bin_edges(ordered, bins="doane")
 
 
+def extremes(x: Floats, y: Floats, most: int = 64) -> tuple[Counts, Counts]:
+    """Return how many values of two sorted samples are up to each of the least ones, and down to the greatest ones.
+
+    Examples
+    --------
+    >>> low, high = extremes(np.array([1.0, 1.0, 3.0]), np.array([1.0, 2.0]))
+    >>> low.tolist(), high.tolist()
+    ([3, 4, 5], [1, 2, 5])
+    """
+    least = np.unique(np.concatenate([x[: 4 * most], y[: 4 * most]]))[:most]
+    greatest = np.unique(np.concatenate([x[-4 * most :], y[-4 * most :]]))[::-1][:most]
+    low = np.searchsorted(x, least, "right") + np.searchsorted(y, least, "right")
+    high = len(x) + len(y) - np.searchsorted(x, greatest, "left") - np.searchsorted(y, greatest, "left")
+    return low, high
+
+
 # --- Wasserstein ----------------------------------------------------------------------------------------------------
 
 
