@@ -14,6 +14,8 @@ from typing import Self
 #: like every process of a job, it stays: the runner may yet be killed.
 _GUARD = 'trap "" HUP INT TERM; read _; kill -s KILL -- "-$1"'
 _POLL_S = 0.05
+#: How long what was told to stop by others has to show it, before it is told by us.
+_HEARD_S = 0.5
 
 
 class Group:
@@ -40,6 +42,23 @@ class Group:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # the latter is macOS' word for zombies
             os.killpg(self._id, number)
 
+    def tell_stop(self) -> None:
+        """Send all of them SIGTERM, if half a second passes and some still run.
+
+        Ray, when it stops a job, tells every process of it. Told by us in the same moment, a process that has called
+        ``ray.init()`` would hang in Ray's own handler, which can't be entered twice, and save nothing.
+        """
+        if not self._ended(_HEARD_S):
+            self.tell(signal.SIGTERM)
+
+    def _ended(self, patience_s: float) -> bool:
+        deadline = time.monotonic() + patience_s
+        while self.alive:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_POLL_S)
+        return True
+
     @property
     def alive(self) -> bool:
         """Whether one of them runs. Zombies, which nobody may reap in a container, don't."""
@@ -57,9 +76,7 @@ class Group:
         """Ask all of them to end, and kill what is left after ``patience_s`` seconds."""
         if patience_s > 0:
             self.tell(signal.SIGTERM)
-            deadline = time.monotonic() + patience_s
-            while self.alive and time.monotonic() < deadline:
-                time.sleep(_POLL_S)
+            self._ended(patience_s)
         self.tell(signal.SIGKILL)
 
     def __enter__(self) -> Self:

@@ -214,7 +214,7 @@ class _Execution:
 
         await self._client.async_start_new_kernel(env={**os.environ, **grace_for_children()})
         provisioner: Any = self._manager.provisioner
-        with Group(provisioner.pid) as group, notice.on_stop(lambda: group.tell(signal.SIGTERM)):
+        with Group(provisioner.pid) as group, notice.on_stop(group.tell_stop):
             try:
                 await self._connect()
                 await self._say("begin")

@@ -53,7 +53,7 @@ def run_shell(context: Context, task: Task) -> None:
         start_new_session=True,
     )
     assert process.stdout is not None
-    with process.stdout, Group(process.pid) as group, notice.on_stop(lambda: group.tell(signal.SIGTERM)):
+    with process.stdout, Group(process.pid) as group, notice.on_stop(group.tell_stop):
         if notice.told:
             group.tell(signal.SIGTERM)
         tail = _hand_on(process, process.stdout, group)

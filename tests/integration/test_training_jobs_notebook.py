@@ -18,6 +18,12 @@ NOTEBOOK = Path(__file__).parents[2] / "examples" / "training_jobs.ipynb"
 # The notebook runs once, so its tests stay in one process.
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("training_jobs"), pytest.mark.timeout(1200)]
 
+#: Put before the first cell: the server's earlier jobs are another's.
+BEGIN = """
+import jupyter_ext
+earlier = {known.id for known in jupyter_ext.connect().jobs.list()}
+"""
+
 #: What a reader sees, as numbers and words.
 FINDINGS = """
 import json
@@ -38,7 +44,7 @@ print(json.dumps({
     "schedule": [schedule.cron, schedule.timezone, schedule.enabled, paused.enabled, str(paused.next_at)],
     "schedules": len(workspace.jobs.schedules.list()),
     "usage": usage.model_dump(),
-    "states": {known.name: known.state for known in workspace.jobs.list()},
+    "states": {known.name: known.state for known in workspace.jobs.list() if known.id not in earlier},
     "live": len(workspace.jobs.list(state="live")),
     "folder": folder.exists(),
 }, default=str))
@@ -50,6 +56,7 @@ def executed(server: servers.Server, tmp_path_factory: pytest.TempPathFactory) -
     """The notebook with its outputs; the last one is the JSON of FINDINGS."""
     folder = tmp_path_factory.mktemp("training_jobs")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(BEGIN))
     notebook.cells.append(nbformat.v4.new_code_cell(FINDINGS))
     environment = servers.clean_environment(
         JUPYTER_EXT_URL=server.url,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +39,13 @@ def database_url(sqlite_template: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def run_twice(driver: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+def run_twice(driver: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Run an example in peace, outside of any job, and as a job that is killed; return what both made, and the job."""
 
     def run(file: str, name: str) -> tuple[Any, Any, Any]:
         import cloudpickle
 
         monkeypatch.delenv(Context.VARIABLE, raising=False)
-        checkpoint._scratch.close()  # of the example before, in this process
         undisturbed = runpy.run_path(str(EXAMPLES / file))[name]
         job_id = driver.submit(KILL + (EXAMPLES / file).read_text(), fetch=(name,))
         job = driver.finish(job_id, 120.0)
@@ -58,7 +58,8 @@ def run_twice(driver: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
         assert job.progress.step == job.progress.total
         return undisturbed, cloudpickle.loads(driver.jobs.result(job_id, owner="ada"))[name], job
 
-    return run
+    yield run
+    checkpoint._scratch.close()  # what the example has saved outside of a job would be the next test's
 
 
 def test_plain_loop(run_twice: Any) -> None:
