@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jupyter_ext.jobs.tracking import Tracking
     from jupyter_ext.labeling.service import LabelService
     from jupyter_ext.monitoring.service import MonitorService
+    from jupyter_ext.monitoring.watcher import MonitorWatcher
     from jupyter_ext.registry.service import RegistryService
     from jupyter_ext.store.outbox import Sink
     from jupyter_ext.store.store import Store
@@ -68,6 +69,7 @@ class Workspace(LoggingConfigurable):
     tracking: Tracking
     models: RegistryService
     monitors: MonitorService
+    watcher: MonitorWatcher
 
     @default("home")
     def _default_home(self) -> str:
@@ -127,6 +129,7 @@ class Workspace(LoggingConfigurable):
         from jupyter_ext.jobs.tracking import Tracking
         from jupyter_ext.labeling.service import LabelService
         from jupyter_ext.monitoring.service import MonitorService
+        from jupyter_ext.monitoring.watcher import MonitorWatcher
         from jupyter_ext.registry.service import RegistryService
         from jupyter_ext.store import migrate
 
@@ -148,6 +151,7 @@ class Workspace(LoggingConfigurable):
             self.store, datasets=self.datasets, labels=self.labels, jobs=self.jobs, home=self.path, parent=self
         )
         self.monitors = MonitorService(self.store, models=self.models, parent=self)
+        self.watcher = MonitorWatcher(self.monitors, parent=self)
         self.tracking = Tracking(self.store, self.models, self.log)
         self.clusters.has_live_jobs = self.jobs.has_live_jobs
 
@@ -157,12 +161,14 @@ class Workspace(LoggingConfigurable):
         self.store.outbox.start(sink)
         self.clusters.start_renewing()
         self.supervisor.start()
+        self.watcher.start()
         if self.track_metrics:
             self.tracking.start()
 
     def close(self) -> None:
         """Stop the background work and the connections. Jobs that run go on; a later open takes them up."""
         self.supervisor.stop()
+        self.watcher.stop()
         self.tracking.stop()
         self.clusters.close()
         self.models.close()

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install what some tests need from the system: a browser, PostgreSQL, Redis. Where apt-get is not allowed, say which
+# Install what some tests need from the system: a browser, PostgreSQL, Redis, Alertmanager. Where apt-get is not allowed, say which
 # tests will be skipped instead; the tests themselves find out again and give the reason.
 set -u
 
@@ -12,6 +12,7 @@ look() {
   have chromium || have chromium-browser || have google-chrome || missing="$missing chromium"
   postgres || missing="$missing postgresql"
   have redis-server || missing="$missing redis-server"
+  have prometheus-alertmanager || have alertmanager || missing="$missing prometheus-alertmanager"
 }
 
 look
@@ -33,5 +34,6 @@ for package in $missing; do
     chromium) echo "No chromium: tests/browser will be skipped." ;;
     postgresql) echo "No postgresql: the tests of the store on PostgreSQL will be skipped." ;;
     redis-server) echo "No redis-server: the tests that need Redis will be skipped." ;;
+    prometheus-alertmanager) echo "No prometheus-alertmanager: the tests of alarms' way there will be skipped." ;;
   esac
 done

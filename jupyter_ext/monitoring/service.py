@@ -1,22 +1,29 @@
-"""Monitoring: keeps profiles and drift reports that notebooks and jobs computed."""
+"""Monitoring: keeps profiles and drift reports that notebooks and jobs computed, and the monitors that judge them."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from traitlets.config import LoggingConfigurable
 
-from jupyter_ext.errors import Invalid, NotFound
+from jupyter_ext.errors import Conflict, Invalid, NotFound
 from jupyter_ext.monitoring.container import read_header
-from jupyter_ext.monitoring.tables import drift_report, feature_drift, profile
+from jupyter_ext.monitoring.evaluations import Evaluations
+from jupyter_ext.monitoring.tables import alarm, drift_report, feature_drift, monitor, profile
 from jupyter_ext.monitoring.values import (
     DriftReportSpec,
     FeatureDrift,
+    MetricCheck,
+    Monitor,
+    MonitorChange,
+    MonitorQuery,
+    MonitorSpec,
     ProfileQuery,
     ProfileSpec,
+    QualityCheck,
     ReportQuery,
     StoredDriftReport,
     StoredProfile,
@@ -30,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class MonitorService(LoggingConfigurable):
-    """Stores profiles and drift reports, and lists them.
+    """Stores profiles and drift reports, and lists them; keeps monitors. What these judge is in ``evaluations``.
 
     Parameters
     ----------
@@ -42,6 +49,7 @@ class MonitorService(LoggingConfigurable):
         super().__init__(**kwargs)
         self.store = store
         self.models = models
+        self.evaluations = Evaluations(store, self.log)
 
     def save_profile(self, spec: ProfileSpec, *, owner: str) -> StoredProfile:
         """Store an uploaded profile.
@@ -86,10 +94,7 @@ class MonitorService(LoggingConfigurable):
         drifted = [feature.feature for feature in spec.features if feature.drifted]
         with self.store.write() as tx:
             if spec.profile_id is not None:
-                try:
-                    _own(tx, profile, spec.profile_id, owner, "profile")
-                except NotFound as error:
-                    raise Invalid(error.message, **error.details) from None
+                _require_profile(tx, spec.profile_id, owner)
             tx.execute(sa.insert(drift_report).values(row))
             if spec.features:
                 tx.execute(
@@ -101,7 +106,14 @@ class MonitorService(LoggingConfigurable):
                 )
             tx.emit(
                 "monitor",
-                {"report_id": row["id"], "name": spec.name, "model": model, "drifted": drifted, "owner": owner},
+                {
+                    "what": "report",
+                    "report_id": row["id"],
+                    "name": spec.name,
+                    "model": model,
+                    "drifted": drifted,
+                    "owner": owner,
+                },
             )
         self.log.info("Stored drift report %s: %d of %d features drifted", spec.name, len(drifted), len(spec.features))
         return _report(row, spec.features)
@@ -119,6 +131,73 @@ class MonitorService(LoggingConfigurable):
             rows, cursor = paginate(tx, statement, drift_report.c.id, query)
             features = _features(tx, [row["id"] for row in rows])
         return Page(items=[_report(dict(row), features[row["id"]]) for row in rows], next_cursor=cursor)
+
+    # -- monitors ----------------------------------------------------------------------------------------------------
+
+    def create(self, spec: MonitorSpec, *, owner: str) -> Monitor:
+        """Make a monitor.
+
+        Raises
+        ------
+        Invalid
+            The model version or the profile it names is unknown, or there is no reference to compare with.
+        Conflict
+            There is a monitor of that name.
+        """
+        model = self._version(spec.model)
+        row = {
+            **spec.model_dump(mode="json", exclude={"model", "profile_id"}),
+            "model": model,
+            **_stamp("monitor", owner),
+            "enabled": True,
+            "evaluations": 0,
+            "last_end": None,
+        }
+        with self.store.write() as tx:
+            tx.lock("monitor", owner, spec.name)
+            taken = sa.select(monitor.c.id).where(monitor.c.owner == owner, monitor.c.name == spec.name)
+            if tx.scalar(taken) is not None:
+                raise Conflict(f"There is a monitor {spec.name!r} already; delete it first, or take another name.")
+            row["profile_id"] = _reference(tx, spec, model, owner)
+            tx.execute(sa.insert(monitor).values(row))
+        self.log.info("Monitor %s watches %s", spec.name, model or spec.dataset_id or spec.profile_id)
+        return _monitor(row, {})
+
+    def get(self, monitor_id: str, *, owner: str) -> Monitor:
+        """Return a monitor by its id."""
+        with self.store.read() as tx:
+            row = _own(tx, monitor, monitor_id, owner, "monitor")
+            return _monitor(row, _active(tx, [monitor_id]))
+
+    def list_monitors(self, query: MonitorQuery, *, owner: str) -> Page[Monitor]:
+        """Return monitors, newest first."""
+        statement = _filtered(sa.select(monitor), monitor, query, owner)
+        with self.store.read() as tx:
+            rows, cursor = paginate(tx, statement, monitor.c.id, query)
+            active = _active(tx, [row["id"] for row in rows])
+        return Page(items=[_monitor(row, active) for row in rows], next_cursor=cursor)
+
+    def change(self, monitor_id: str, change: MonitorChange, *, owner: str) -> Monitor:
+        """Pause a monitor or let it go on; give it another reference, with which it begins anew."""
+        with self.store.write() as tx:
+            tx.lock("monitor", monitor_id)
+            row = _own(tx, monitor, monitor_id, owner, "monitor")
+            facts = change.model_dump(exclude_none=True)
+            if "profile_id" in facts:
+                _require_profile(tx, facts["profile_id"], owner)
+                if facts["profile_id"] != row["profile_id"]:
+                    facts["evaluations"] = 0
+                    self.evaluations.settle(tx, _monitor(row, {}))
+            if facts:
+                tx.execute(sa.update(monitor).where(monitor.c.id == monitor_id).values(**facts))
+            return _monitor(row | facts, _active(tx, [monitor_id]))
+
+    def delete(self, monitor_id: str, *, owner: str) -> None:
+        """Delete a monitor with its history and its alarms; what was not delivered yet never is."""
+        with self.store.write() as tx:
+            tx.lock("monitor", monitor_id)
+            _own(tx, monitor, monitor_id, owner, "monitor")
+            tx.execute(sa.delete(monitor).where(monitor.c.id == monitor_id))
 
     def _version(self, model: str | None) -> str | None:
         """Return ``name`` or ``name/number`` after looking it up: an alias may point elsewhere tomorrow."""
@@ -143,7 +222,7 @@ def _own(tx: Transaction, table: sa.Table, row_id: str, owner: str, what: str) -
 
 
 def _filtered(
-    statement: sa.Select[Any], table: sa.Table, query: ProfileQuery | ReportQuery, owner: str
+    statement: sa.Select[Any], table: sa.Table, query: ProfileQuery | ReportQuery | MonitorQuery, owner: str
 ) -> sa.Select[Any]:
     statement = statement.where(table.c.owner == owner)
     if query.name is not None:
@@ -152,6 +231,53 @@ def _filtered(
         versions = table.c.model.startswith(f"{query.model}/", autoescape=True)
         statement = statement.where(sa.or_(table.c.model == query.model, versions))
     return statement
+
+
+def _require_profile(tx: Transaction, profile_id: str, owner: str) -> None:
+    try:
+        _own(tx, profile, profile_id, owner, "profile")
+    except NotFound as error:
+        raise Invalid(error.message, **error.details) from None
+
+
+def _reference(tx: Transaction, spec: MonitorSpec, model: str | None, owner: str) -> str | None:
+    """Return the profile to compare with: the given one, or the newest of the model version or the data set."""
+    if spec.profile_id is not None:
+        _require_profile(tx, spec.profile_id, owner)
+        return spec.profile_id
+    newest = sa.select(profile.c.id).where(profile.c.owner == owner).order_by(profile.c.id.desc()).limit(1)
+    for column, value in ((profile.c.model, model), (profile.c.dataset_id, spec.dataset_id)):
+        found = tx.scalar(newest.where(column == value)) if value is not None else None
+        if found is not None:
+            return str(found)
+    needless = (isinstance(c, MetricCheck) or (isinstance(c, QualityCheck) and not c.learned) for c in spec.checks)
+    if all(needless):
+        return None
+    raise Invalid(
+        f"There is no reference profile of {model or spec.dataset_id}. Keep one first: "
+        "workspace.monitors.save_profile(name, Profile.of(training), model=…), or register the model with training=…."
+    )
+
+
+def _active(tx: Transaction, monitor_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Return the numbers of pending and firing alarms by monitor."""
+    found: dict[str, dict[str, int]] = defaultdict(dict)
+    counted = (
+        sa.select(alarm.c.monitor_id, alarm.c.state, sa.func.count().label("n"))
+        .where(alarm.c.monitor_id.in_(monitor_ids), alarm.c.state.in_(("pending", "firing")))
+        .group_by(alarm.c.monitor_id, alarm.c.state)
+    )
+    for row in tx.all(counted):
+        found[row["monitor_id"]][row["state"]] = row["n"]
+    return found
+
+
+def _monitor(row: Mapping[Any, Any], active: Mapping[str, Mapping[str, int]]) -> Monitor:
+    standing = active.get(row["id"], {})
+    # A secret is given once and never shown.
+    routes = [{key: value for key, value in route.items() if key != "secret"} for route in row["routes"]]
+    counts = {state: standing.get(state, 0) for state in ("pending", "firing")}
+    return Monitor.model_validate({**row, "routes": routes, **counts})
 
 
 def _features(tx: Transaction, report_ids: Sequence[str]) -> dict[str, list[FeatureDrift]]:

@@ -92,7 +92,14 @@ def test_a_report_keeps_its_features_in_order_and_tells_the_panels(store: Any) -
     with store.read() as tx:
         events = [row["data"] for row in tx.all(sa.select(outbox).where(outbox.c.noun == "monitor"))]
     assert events == [
-        {"report_id": saved.id, "name": "daily", "model": "churn/3", "drifted": ["z"], "owner": "ada"},
+        {
+            "what": "report",
+            "report_id": saved.id,
+            "name": "daily",
+            "model": "churn/3",
+            "drifted": ["z"],
+            "owner": "ada",
+        },
     ]
     with pytest.raises(NotFound):
         service.get_report(saved.id, owner="eve")
