@@ -15,15 +15,29 @@ MAX_BINS = 20
 _TAIL = 0.005
 
 
+#: At which shares of the values of either side a histogram keeps the quantiles: its own ends, and every twentieth.
+RANKS = (_TAIL, *(place / 20 for place in range(1, 20)), 1 - _TAIL)
+
+
+class Quantiles(TypedDict):
+    """The values below which the share `ranks` of each side lies; datetimes in seconds since 1970."""
+
+    ranks: list[float]
+    reference: list[float]
+    current: list[float]
+
+
 class Histogram(TypedDict):
     """Shares of all rows of each side. Numeric: `edges` (bins + 1; datetimes in seconds since 1970) and no
-    `categories`; categorical the reverse, "(other)" last. The shares and those of the `missing` add up to 1."""
+    `categories`; categorical the reverse, "(other)" last. The shares and those of the `missing` add up to 1.
+    `quantiles` are those of numbers and datetimes where both sides have values."""
 
     edges: list[float] | None
     categories: list[str] | None
     reference: list[float]
     current: list[float]
     missing: tuple[float, float]
+    quantiles: Quantiles | None
 
 
 def numeric_histogram(
@@ -40,9 +54,9 @@ def numeric_histogram(
     [0.25, 0.5]
     """
     sides = (reference, current)
-    ends = [side.quantiles(np.array([_TAIL, 1 - _TAIL])) for side in sides if side.n > side.missing]
-    low = min((float(end[0]) for end in ends), default=0.0)
-    high = max((float(end[1]) for end in ends), default=0.0)
+    known = [side.quantiles(np.array(RANKS)).tolist() for side in sides if side.n > side.missing]
+    low = min((values[0] for values in known), default=0.0)
+    high = max((values[-1] for values in known), default=0.0)
     edges = np.linspace(low, high, bins + 1) if low < high else np.array([low, low])
     inner = edges[1:-1]
     if not np.all(np.diff(edges) > 0):  # a constant, or a range too narrow to divide
@@ -52,8 +66,14 @@ def numeric_histogram(
     for side in sides:
         counts = side.counts_on(inner)[0] if len(inner) else np.array([side.n - side.missing])
         shares.append([float(count) / side.n for count in counts])
-    missing = (reference.missing / reference.n, current.missing / current.n)
-    return Histogram(edges=edges.tolist(), categories=None, reference=shares[0], current=shares[1], missing=missing)
+    return Histogram(
+        edges=edges.tolist(),
+        categories=None,
+        reference=shares[0],
+        current=shares[1],
+        missing=(reference.missing / reference.n, current.missing / current.n),
+        quantiles=Quantiles(ranks=list(RANKS), reference=known[0], current=known[1]) if len(known) == 2 else None,
+    )
 
 
 def category_histogram(
@@ -79,4 +99,5 @@ def category_histogram(
         reference=shares[0],
         current=shares[1],
         missing=(reference.missing / reference.n, current.missing / current.n),
+        quantiles=None,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,12 @@ MAX_STATE_BYTES = 100_000
 
 
 def read_asset(name: str) -> str:
-    """Return the text of a file that lies beside this module."""
-    return (_HERE / name).read_text("utf-8")
+    """Return the text of a script or a style that lies beside this module, without indentation and whole-line comments.
+
+    Every saved notebook with a view carries it.
+    """
+    text = (_HERE / name).read_text("utf-8")
+    return re.sub(r"^\s*(//.*|/\*.*\*/)?\n|^[ \t]+", "", text, flags=re.MULTILINE)
 
 
 class View(anywidget.AnyWidget):

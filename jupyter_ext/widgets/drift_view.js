@@ -1,26 +1,7 @@
-// The face of DriftView: a table of the tested features that sorts, searches and opens. Everything it shows is in the
-// model, so it works in a saved notebook too.
+// The face of DriftView: a table of the tested features that sorts, searches and opens, the rows of a bin, and the
+// history. All but the rows is in the model, so it works in a saved notebook too.
 
-const SVG = "http://www.w3.org/2000/svg";
-
-/** Make an element; names that belong to SVG are made there. Text is always set as text, never parsed. */
-function h(tag, attributes = {}, ...children) {
-  const isSvg = ["svg", "g", "path", "rect", "text", "title", "pattern", "defs"].includes(tag);
-  const node = isSvg ? document.createElementNS(SVG, tag) : document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value === true) node.setAttribute(name, "");
-    else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value);
-  }
-  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
-  return node;
-}
-
-const number = (value) => (value === null ? "–" : String(Number(value.toPrecision(3))));
-// No p-value is 0: below a ten-thousandth its size says nothing more.
-const probability = (value) => (value !== null && value < 1e-4 ? "<0.0001" : number(value));
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
-const compare = new Intl.Collator("en", { numeric: true }).compare;
+const PATIENCE_MS = 6000;
 
 /** The last is the order in which the rows arrive: drifted first, then by how far the statistic is over its threshold. */
 const COLUMNS = [
@@ -31,100 +12,6 @@ const COLUMNS = [
   { name: "q-value", of: (row) => row.q_value },
   { name: "Verdict", of: (row) => row.severity, falling: true },
 ];
-
-function barPath(shares, left, step, width, base, scale) {
-  return shares
-    .map((share, bin) => (share > 0 ? `M${(left + bin * step).toFixed(1)} ${base}h${width.toFixed(1)}v${(-share * scale).toFixed(1)}h-${width.toFixed(1)}z` : ""))
-    .join("");
-}
-
-/** The two histograms in one row: the reference above the line, the current rows below it. */
-function twin(row) {
-  const { reference, current } = row.histogram;
-  const [width, height] = [132, 34];
-  const top = Math.max(...reference, ...current, 1e-12);
-  const step = width / reference.length;
-  const bar = step - Math.min(1, step / 5);
-  const scale = (height / 2 - 2) / top;
-  return h(
-    "svg",
-    { class: "jx-twin", role: "img", viewBox: `0 0 ${width} ${height}`, width, height },
-    h("title", {}, `${row.feature}: shares in the reference above the line, in the current rows below it`),
-    h("path", { class: "jx-ref", d: barPath(reference, 0, step, bar, height / 2 - 1, scale) }),
-    h("path", { class: "jx-cur", d: barPath(current, 0, step, bar, height / 2 + 1, -scale) }),
-    h("path", { class: "jx-axis", d: `M0 ${height / 2}h${width}` }),
-  );
-}
-
-/** Round steps of the axis: 1, 2 or 5 times a power of ten, four of them at most. */
-function ticks(top) {
-  const rough = top / 4;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((times) => times * power).find((size) => size >= rough);
-  return Array.from({ length: Math.floor(top / step + 1e-9) + 1 }, (_, place) => place * step);
-}
-
-/** The histograms of one feature, large: two bars a bin. */
-function chart(row) {
-  const { bins, reference, current } = row.histogram;
-  const [width, height, left, bottom] = [880, 230, 44, 34];
-  const top = Math.max(...reference, ...current, 1e-12);
-  const scale = (height - bottom - 10) / top;
-  const step = (width - left) / bins.length;
-  const bar = Math.min(step * 0.4, 36);
-  const start = left + (step - 2 * bar) / 2;
-  const base = height - bottom;
-  const letters = Math.max(...bins.map((bin) => bin.length)) * 6.2 + 10;
-  const every = Math.max(1, Math.ceil(Math.min(letters, 110) / step));
-  const shorten = (text) => (text.length > 17 ? `${text.slice(0, 16)}…` : text);
-  return h(
-    "svg",
-    { role: "img", viewBox: `0 0 ${width} ${height}` },
-    h("title", {}, `${row.feature}: share of the rows in each bin, reference and current. The numbers follow in a table.`),
-    ticks(top).map((tick) => [
-      h("path", { class: "jx-grid", d: `M${left} ${base - tick * scale}H${width}` }),
-      h("text", { x: left - 8, y: base - tick * scale + 4, "text-anchor": "end" }, `${Number((100 * tick).toPrecision(2))} %`),
-    ]),
-    h("path", { class: "jx-ref", d: barPath(reference, start, step, bar - 1, base, scale) }),
-    h("path", { class: "jx-cur", d: barPath(current, start + bar, step, bar - 1, base, scale) }),
-    h("path", { class: "jx-axis", d: `M${left} ${base}H${width}` }),
-    bins.map((bin, place) =>
-      place % every ? null : h("text", { x: left + (place + 0.5) * step, y: base + 18, "text-anchor": "middle" }, shorten(bin)),
-    ),
-    bins.map((bin, place) =>
-      h(
-        "rect",
-        { x: left + place * step, y: 0, width: step, height: base, fill: "transparent" },
-        h("title", {}, `${bin}\nreference ${percent(reference[place])}\ncurrent ${percent(current[place])}`),
-      ),
-    ),
-  );
-}
-
-function numbers(row) {
-  const { bins, reference, current } = row.histogram;
-  const change = (place) => {
-    const points = 100 * (current[place] - reference[place]);
-    return `${points < 0 ? "−" : "+"}${Math.abs(points).toFixed(1)}`;
-  };
-  return h(
-    "details",
-    {},
-    h("summary", {}, "Numbers"),
-    h(
-      "table",
-      {},
-      h("thead", {}, h("tr", {}, ["Bin", "Reference", "Current", "Change (points)"].map((name) => h("th", { scope: "col" }, name)))),
-      h(
-        "tbody",
-        {},
-        bins.map((bin, place) =>
-          h("tr", {}, h("th", { scope: "row" }, bin), h("td", {}, percent(reference[place])), h("td", {}, percent(current[place])), h("td", {}, change(place))),
-        ),
-      ),
-    ),
-  );
-}
 
 function verdict(row) {
   if (row.drifted) return h("span", { class: "jx-drifted" }, h("span", { class: "jx-mark", "aria-hidden": "true" }, "▲"), " drifted");
@@ -140,6 +27,10 @@ function render({ model, el }) {
   let query = "";
   let onlyDrifted = false;
   let current = rows[0]?.feature; // the one row that Tab stops at
+  const prefix = Math.random().toString(36).slice(2); // tells the answers to this view from those to another of the same model
+  let asked = 0;
+  let patience = 0;
+  let chosen = null; // the bin whose rows are shown, with what Python answered
 
   const search = h("input", {
     type: "search",
@@ -157,6 +48,7 @@ function render({ model, el }) {
       draw();
     },
   });
+  const history = historyOf(model.get("_history"), name);
   const told = h("p", { class: "jx-hidden", role: "status", "aria-live": "polite" });
   const heads = COLUMNS.map((column, index) =>
     h("th", { scope: "col" }, column.of ? h("button", { type: "button", class: "jx-sort", onclick: () => sortBy(index) }, column.name) : column.name),
@@ -180,6 +72,7 @@ function render({ model, el }) {
     h("div", { class: "jx-tools" }, search, h("label", {}, toggle, `Only drifted (${facts.n_drifted})`), legend()),
     h("div", { class: "jx-scroll" }, h("table", { class: "jx-table", "aria-label": "Tested features" }, h("thead", {}, h("tr", {}, heads)), body)),
     left ? h("p", { class: "jx-quiet jx-more" }, `${left.toLocaleString("en")} more features, which drifted less, are in report.table.`) : null,
+    history?.section,
     told,
   );
 
@@ -207,8 +100,71 @@ function render({ model, el }) {
   function toggleRow(row) {
     if (!open.delete(row.feature)) open.add(row.feature);
     current = row.feature;
+    if (open.has(row.feature)) history?.choose(row.feature);
     draw();
     nameOf(row.feature)?.focus();
+  }
+
+  // The rows of a bin
+
+  function chooseBin(row, bin) {
+    chosen = { feature: row.feature, name: row.histogram.bins[bin], bin, question: ask({ do: "rows", feature: row.feature, bin }) };
+    showRows();
+  }
+
+  function ask(message) {
+    const id = `${prefix}-${++asked}`;
+    model.send({ ...message, id });
+    clearTimeout(patience);
+    patience = setTimeout(() => {
+      if (!chosen || chosen.answer) return;
+      chosen.problem = "The kernel hasn't answered yet. It may be busy; where none runs, run the cell again.";
+      showRows();
+    }, PATIENCE_MS);
+    return id;
+  }
+
+  function onMessage(message) {
+    if (!chosen || (message.answer !== chosen.question && message.answer !== chosen.labelling)) return;
+    clearTimeout(patience);
+    if (message.answer === chosen.question) {
+      chosen.answer = message.problem ? null : message;
+      chosen.problem = message.problem;
+    } else {
+      chosen.told = message.problem ?? "They are asked for below.";
+    }
+    showRows();
+  }
+
+  function label() {
+    chosen.told = null;
+    chosen.labelling = ask({ do: "label" });
+  }
+
+  /** The rows that were asked for, in the detail of their feature; other details say what a click does. */
+  function showRows() {
+    for (const panel of body.querySelectorAll(".jx-rows")) {
+      const isHere = chosen?.feature === panel.dataset.feature;
+      for (const [place, button] of panel.parentElement.querySelectorAll(".jx-bin").entries()) {
+        button.setAttribute("aria-pressed", String(isHere && place === chosen.bin));
+      }
+      panel.replaceChildren(...(isHere ? rowsOf(chosen) : [h("p", { class: "jx-quiet" }, "Choose a bin to see its rows.")]));
+    }
+  }
+
+  function rowsOf({ feature, name: bin, answer, problem, told: outcome }) {
+    if (problem) return [h("p", { class: "jx-problem", role: "alert" }, problem)];
+    if (!answer) return [h("p", { class: "jx-quiet", role: "status" }, "Asking the kernel…")];
+    const { n, of, columns, keys, lines, more_columns: more } = answer;
+    const first = n > lines.length ? ` The first ${lines.length} are shown${more ? `, without ${plural(more, "column")}` : ""}.` : "";
+    const sentence = `${n.toLocaleString("en")} of ${plural(of, "current row")} ${n === 1 ? "is" : "are"} in ${feature}: ${bin}.${first}`;
+    const button = h("button", { type: "button", class: "jx-button", onclick: label }, `Label ${n === 1 ? "this row" : `these ${plural(n, "row")}`}`);
+    const cell = (value) => value ?? h("span", { class: "jx-missing" }, "missing");
+    const table = tableOf({ "aria-label": "Rows in the bin" }, ["Row", ...columns], lines.map((line, place) => lineOf(cell(keys[place]), ...line.map(cell))));
+    return [
+      h("div", { class: "jx-tools" }, h("p", { role: "status" }, sentence), facts.can_label && n ? button : null, outcome ? h("p", { role: "status" }, outcome) : null),
+      n ? h("div", { class: "jx-scroll", tabindex: 0, role: "group", "aria-label": "Rows" }, table) : null,
+    ].filter(Boolean);
   }
 
   const names = () => [...body.querySelectorAll(".jx-name")];
@@ -229,16 +185,16 @@ function render({ model, el }) {
       draw();
       return;
     }
-    const from = names().indexOf(event.target);
+    const isBin = event.target.classList.contains("jx-bin");
+    const all = isBin ? [...event.target.parentElement.children] : names();
+    const from = all.indexOf(event.target);
     if (from < 0 && !(event.target === search && event.key === "ArrowDown")) return;
-    const target = { ArrowDown: from + 1, ArrowUp: from - 1, Home: 0, End: names().length - 1 }[event.key];
+    const [next, last] = isBin ? ["ArrowRight", "ArrowLeft"] : ["ArrowDown", "ArrowUp"];
+    const target = { [next]: from + 1, [last]: from - 1, Home: 0, End: all.length - 1 }[event.key];
     if (target === undefined) return;
     event.preventDefault();
-    const button = names()[target];
-    if (!button) return;
-    current = button.dataset.feature;
-    for (const other of names()) other.tabIndex = other === button ? 0 : -1;
-    button.focus();
+    if (!isBin) current = all[target]?.dataset.feature ?? current;
+    rove(all, all[target]);
   }
 
   function drawRow(row) {
@@ -259,10 +215,17 @@ function render({ model, el }) {
       h("td", {}, verdict(row)),
     );
     if (!isOpen) return [line];
-    const inside = row.histogram ? [chart(row), numbers(row)] : [h("p", { class: "jx-quiet" }, "The view has no histogram of this feature.")];
+    const inside = row.histogram ? detailOf(row) : [h("p", { class: "jx-quiet" }, "The view has no histogram of this feature.")];
     if (row.note) inside.unshift(h("p", { class: "jx-note" }, row.note));
     return [line, h("tr", {}, h("td", { class: "jx-detail", colspan: COLUMNS.length }, inside))];
   }
+
+  const detailOf = (row) => [
+    chart(row, chooseBin),
+    h("div", { class: "jx-rows", "data-feature": row.feature }),
+    numbers(row),
+    row.histogram.quantiles ? h("div", { class: "jx-distribution" }, ecdf(row, facts.ranks), shifts(row, facts.ranks)) : null,
+  ];
 
   function draw() {
     const { of } = COLUMNS[sorted.column];
@@ -285,11 +248,18 @@ function render({ model, el }) {
       else head.removeAttribute("aria-sort");
       if (button) button.textContent = COLUMNS[index].name + (index === sorted.column ? (sorted.falling ? " ↓" : " ↑") : "");
     });
+    showRows();
     told.textContent = `${shown.length} of ${rows.length} features shown`;
   }
 
+  model.on("msg:custom", onMessage);
   draw();
   el.append(root);
+
+  return () => {
+    clearTimeout(patience);
+    model.off("msg:custom", onMessage);
+  };
 }
 
 export default { render };

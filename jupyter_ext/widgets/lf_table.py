@@ -82,7 +82,7 @@ class LFTable(View):
     """
 
     _esm = read_asset("lf_table.js")
-    _css = read_asset("base.css") + read_asset("lf_table.css")
+    _css = "".join(map(read_asset, ("base.css", "table.css", "lf_table.css")))
 
     selected: traitlets.Unicode[str | None, str | bytes | None] = traitlets.Unicode(None, allow_none=True).tag(
         sync=True

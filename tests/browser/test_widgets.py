@@ -244,7 +244,7 @@ def test_a_drift_report_is_read_by_keyboard(open_notebook):
     page.keyboard.press("Enter")
     expect(second).to_have_attribute("aria-expanded", "true")
     expect(second).to_be_focused()
-    expect(view.locator(".jx-detail").get_by_role("img")).to_be_visible()
+    expect(view.locator(".jx-detail").get_by_role("img")).to_have_count(2)  # the bins, the distribution
     view.get_by_text("Numbers", exact=True).press("Enter")
     expect(view.get_by_role("columnheader", name="Change (points)")).to_be_visible()
     second.press("Enter")
