@@ -86,6 +86,8 @@ def configuration() -> Config:
     config.Supervisor.lease_s = 5.0
     # A driver that was frozen is thawed within 8 s.
     config.Supervisor.hung_after_s = 30.0
+    # Here nobody dies of its own fault, so nobody is given up, however slow the machine and quick the kills.
+    config.Supervisor.max_interruptions = 1_000
     config.Workspace.track_metrics = False
     return config
 
