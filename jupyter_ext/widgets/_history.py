@@ -37,7 +37,7 @@ def test_name(method: str) -> str:
 
 
 def read_history(history: Any, room: int) -> dict[str, Any]:
-    """Return what `drift_over_time` found, as a view carries it, in at most ``room`` bytes of lines.
+    """Return what `drift_over_time` found, as a view carries it, in some ``room`` bytes.
 
     Parameters
     ----------
@@ -86,6 +86,8 @@ def read_history(history: Any, room: int) -> dict[str, Any]:
         for (feature, method), group in rows.groupby(["feature", "method"], sort=False)
     ]
     lines.sort(key=lambda line: (-len(line["alarms"]), -_worst(line)))
+    names = _names(shown)
+    room -= len(json.dumps(names, ensure_ascii=False).encode())
     kept = 0
     for line in lines:
         room -= len(json.dumps(line, ensure_ascii=False).encode()) + 2
@@ -93,7 +95,7 @@ def read_history(history: Any, room: int) -> dict[str, Any]:
             break
         kept += 1
     return {
-        "chunks": _names(shown),
+        "chunks": names,
         "lines": lines[:kept],
         "total": len(lines),
         "left": len(chunks) - len(shown),

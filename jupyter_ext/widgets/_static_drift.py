@@ -205,7 +205,7 @@ def heat_svg(chunks: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> str:
     """
     width, row, foot = 880, 18, 20
     left = 16 + 6.2 * min(28, max(len(line["feature"]) for line in lines))
-    step = min((width - left) / len(chunks), 48)
+    step = min((width - left) / len(chunks), 84)
     places: list[list[str]] = [[] for _ in range(len(LEVELS) + 1)]
     marks: list[list[str]] = [[] for _ in places]
     names = []
@@ -281,7 +281,7 @@ def timeline_svg(chunks: Sequence[str], line: Mapping[str, Any]) -> str:
         f'<text x="{left + (place + 0.5) * step:.1f}" y="{base + 18}" text-anchor="middle">'
         f"{escape(_shorten(name, 16))}</text>"
         for place, name in enumerate(chunks)
-        if place % every == 0
+        if place % every == 0 and (len(chunks) - place - 0.5) * step > 3 * len(_shorten(name, 16))
     )
     grid = "".join(
         f'<path class="jx-grid" d="M{left} {y(tick):.1f}H{width}"/>'

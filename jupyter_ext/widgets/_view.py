@@ -77,9 +77,11 @@ class View(anywidget.AnyWidget):
 def twin_style(twin: str) -> str:
     """Return the rule that hides the empty place of the live view while only the static twin ``twin`` is there.
 
+    It asks for the child of a child: a view may itself lie in another one's output.
+
     Examples
     --------
     >>> "jx-twin-1" in twin_style("jx-twin-1")
     True
     """
-    return f".jp-OutputArea-child:has(.{twin}) + .jp-OutputArea-child:not(:has(.jx-live)) {{ display: none }}"
+    return f".jp-OutputArea-child:has(> * > .{twin}) + .jp-OutputArea-child:not(:has(.jx-live)) {{ display: none }}"

@@ -117,7 +117,7 @@ function render({ model, el }) {
       "data-lm-suppress-shortcuts": "true",
     },
     // The static twin in the output above says the same for readers without a kernel.
-    h("style", {}, `.jp-OutputArea-child:has(.${model.get("_twin")}), .${model.get("_twin")} { display: none }`),
+    h("style", {}, `.jp-OutputArea-child:has(> * > .${model.get("_twin")}), .${model.get("_twin")} { display: none }`),
     h("header", { class: "jx-head" }, h("h3", {}, facts.title), save),
     bar,
     h("div", { class: "jx-where" }, labelled, where),

@@ -58,12 +58,12 @@ function timeline(line, chunks, chosen, choose) {
     titled(`${line.feature}: ${line.method} by chunk with its threshold, ${plural(line.n, "alarm")}. The numbers follow in a table.`),
     chosen === null ? null : h("rect", { class: "jx-band", x: x(chosen) - step / 2, y: 0, width: step, height: base }),
     gridOf(ticks(top), y, (tick) => number(tick), left, width),
-    h("path", { class: "jx-limit", d: pieces((place) => place.limit, (move, at, height_) => `${move}${x(at) - step / 2} ${height_}h${step}`) }),
-    h("path", { class: "jx-line", d: pieces((place) => place.value, (move, at, height_) => `${move}${x(at)} ${height_}`) }),
-    h("path", { class: "jx-dot", d: marks(false, (at, height_) => dot(at, height_, size - 1)) }),
-    h("path", { class: "jx-alarm-dot", d: marks(true, (at, height_) => triangle(at, height_, size + 1)) }),
+    h("path", { class: "jx-limit", d: pieces((place) => place.limit, (move, at, up) => `${move}${x(at) - step / 2} ${up}h${step}`) }),
+    h("path", { class: "jx-line", d: pieces((place) => place.value, (move, at, up) => `${move}${x(at)} ${up}`) }),
+    h("path", { class: "jx-dot", d: marks(false, (across, up) => dot(across, up, size - 1)) }),
+    h("path", { class: "jx-alarm-dot", d: marks(true, (across, up) => triangle(across, up, size + 1)) }),
     h("path", { class: "jx-axis", d: `M${left} ${base}H${width}` }),
-    chunks.map((chunk, at) => (at % every ? null : h("text", { x: x(at), y: base + 18, "text-anchor": "middle" }, shorten(chunk, 16)))),
+    chunks.map((chunk, at) => (at % every || x(at) + 3 * Math.min(chunk.length, 16) > width ? null : h("text", { x: x(at), y: base + 18, "text-anchor": "middle" }, shorten(chunk, 16)))),
     chunks.map((chunk, at) =>
       h("rect", { class: "jx-hit", x: x(at) - step / 2, y: 0, width: step, height: base, onclick: () => choose(at) }, titled(placeText(line, chunks, at))),
     ),
@@ -97,7 +97,7 @@ function heatLegend() {
 }
 
 /** The part of the view about time, with its own state; null where there is no history. */
-function historyOf(history, name) {
+function historyOf(history, prefix) {
   const { chunks, lines, total, left } = history;
   if (!lines?.length) return null;
   const stored = lines.map((line) => replay(line, 1, undefined));
@@ -113,13 +113,13 @@ function historyOf(history, name) {
   const nameOf = (place) => (isTwice(lines[place].feature) ? `${lines[place].feature} · ${lines[place].method}` : lines[place].feature);
 
   const slider = h("input", {
-    type: "range", min: -2, max: 2, step: 0.1, value: 0, id: `${name}-factor`,
+    type: "range", min: -2, max: 2, step: 0.1, value: 0, id: `${prefix}-factor`,
     oninput: () => {
       factor = 2 ** Number(slider.value);
       update();
     },
   });
-  const factorText = h("output", { class: "jx-number", for: `${name}-factor` });
+  const factorText = h("output", { class: "jx-number", for: `${prefix}-factor` });
   const own = h("input", {
     type: "number", step: "any", min: 0,
     oninput: () => {
@@ -146,18 +146,18 @@ function historyOf(history, name) {
     "As stored",
   );
   const sentence = h("p", { class: "jx-sentence", role: "status", "aria-live": "polite" });
-  const heading = h("h4", { id: `${name}-line` });
+  const heading = h("h4");
   const picture = h("div", { class: "jx-picture" });
   const where = h("p", { class: "jx-where-chunk", role: "status", "aria-live": "polite" });
   const table = h("div");
   const cells = lines.map((_, row) => chunks.map((_, column) => h("td", { role: "gridcell", onclick: () => choose(row, column) })));
-  const width = Math.min(48, Math.max(14, Math.floor(760 / chunks.length)));
+  const width = Math.min(84, Math.max(8, Math.floor(800 / chunks.length)));
   const every = Math.max(1, Math.ceil((Math.max(...chunks.map((each) => each.length)) * 6.4 + 8) / width));
   const grid = h(
     "table",
     { class: "jx-heat", role: "grid", "aria-label": "Alarms by feature and chunk", style: `--jx-cell: ${width}px`, onkeydown: onGridKey },
     h("thead", {}, h("tr", { role: "row" }, h("th", { scope: "col" }, "Feature / chunk"), chunks.map((each, place) =>
-      place % every ? null : h("th", { scope: "col", colspan: Math.min(every, chunks.length - place) }, h("span", {}, shorten(each, 20)))))),
+      place % every ? null : h("th", { scope: "col", colspan: Math.min(every, chunks.length - place) }, place + every > chunks.length ? null : h("span", {}, each))))),
     h("tbody", {}, lines.map((each, row) => h("tr", { role: "row" }, h("th", { scope: "row", role: "rowheader", title: each.feature, onclick: () => choose(row, chunk) }, h("span", {}, nameOf(row))), cells[row]))),
   );
   const notes = [

@@ -2,6 +2,7 @@
 // history. All but the rows is in the model, so it works in a saved notebook too.
 
 const PATIENCE_MS = 6000;
+const SILENCE = "The kernel hasn't answered yet. It may be busy; where none runs, run the cell again.";
 
 /** The last is the order in which the rows arrive: drifted first, then by how far the statistic is over its threshold. */
 const COLUMNS = [
@@ -48,7 +49,7 @@ function render({ model, el }) {
       draw();
     },
   });
-  const history = historyOf(model.get("_history"), name);
+  const history = historyOf(model.get("_history"), prefix);
   const told = h("p", { class: "jx-hidden", role: "status", "aria-live": "polite" });
   const heads = COLUMNS.map((column, index) =>
     h("th", { scope: "col" }, column.of ? h("button", { type: "button", class: "jx-sort", onclick: () => sortBy(index) }, column.name) : column.name),
@@ -66,7 +67,7 @@ function render({ model, el }) {
       onkeydown: onKeydown,
     },
     // The static twin in the output above says the same for readers without a kernel.
-    h("style", {}, `.jp-OutputArea-child:has(.${name}), .${name} { display: none }`),
+    h("style", {}, `.jp-OutputArea-child:has(> * > .${name}), .${name} { display: none }`),
     h("h3", {}, facts.verdict),
     h("p", { class: "jx-quiet" }, facts.basis),
     h("div", { class: "jx-tools" }, search, h("label", {}, toggle, `Only drifted (${facts.n_drifted})`), legend()),
@@ -108,37 +109,39 @@ function render({ model, el }) {
   // The rows of a bin
 
   function chooseBin(row, bin) {
-    chosen = { feature: row.feature, name: row.histogram.bins[bin], bin, question: ask({ do: "rows", feature: row.feature, bin }) };
-    showRows();
-  }
-
-  function ask(message) {
-    const id = `${prefix}-${++asked}`;
-    model.send({ ...message, id });
-    clearTimeout(patience);
-    patience = setTimeout(() => {
-      if (!chosen || chosen.answer) return;
-      chosen.problem = "The kernel hasn't answered yet. It may be busy; where none runs, run the cell again.";
-      showRows();
-    }, PATIENCE_MS);
-    return id;
-  }
-
-  function onMessage(message) {
-    if (!chosen || (message.answer !== chosen.question && message.answer !== chosen.labelling)) return;
-    clearTimeout(patience);
-    if (message.answer === chosen.question) {
-      chosen.answer = message.problem ? null : message;
-      chosen.problem = message.problem;
-    } else {
-      chosen.told = message.problem ?? "They are asked for below.";
-    }
+    chosen = { feature: row.feature, name: row.histogram.bins[bin], bin };
+    ask("rows", { feature: row.feature, bin });
     showRows();
   }
 
   function label() {
     chosen.told = null;
-    chosen.labelling = ask({ do: "label" });
+    ask("label");
+    showRows();
+  }
+
+  /** Ask Python for something about the bin at hand. */
+  function ask(what, about) {
+    chosen.question = { what, id: `${prefix}-${++asked}` };
+    clearTimeout(patience);
+    patience = setTimeout(() => hear({ problem: SILENCE }), PATIENCE_MS);
+    try {
+      model.send({ do: what, id: chosen.question.id, ...about });
+    } catch {
+      hear({ problem: SILENCE });
+    }
+  }
+
+  function onMessage(message) {
+    if (message.answer !== chosen?.question.id) return;
+    clearTimeout(patience);
+    hear(message);
+  }
+
+  function hear(message) {
+    if (chosen.question.what === "label") chosen.told = message.problem ?? "They are asked for below.";
+    else Object.assign(chosen, { answer: message.problem ? null : message, problem: message.problem });
+    showRows();
   }
 
   /** The rows that were asked for, in the detail of their feature; other details say what a click does. */

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 #: Bytes of a view's state for all but its source, its table and its history.
 _RESERVE_BYTES = 4_000
-#: Of what is left: the share of the history, and of the table's the share in which rows have their histograms.
-_HISTORY, _PICTURED = 0.4, 0.75
+#: Of what is left: the table's share where there is a history too, and its share in which rows have their histograms.
+_TABLE, _PICTURED = 0.6, 0.75
 #: Rows of a bin, their columns and characters of a cell that are sent to the view.
 MAX_ROWS = 50
 _MAX_COLUMNS = 30
@@ -154,7 +154,8 @@ class DriftView(View):
         rows = _rows_of(report)
         drifted = [str(name) for name in report.drifted]
         room = MAX_STATE_BYTES - _RESERVE_BYTES - len(f"{self._esm}{self._css}".encode())
-        told = {} if history is None else read_history(history, int(_HISTORY * room))
+        kept = _within_budget(rows, room if history is None else int(_TABLE * room))
+        told = {} if history is None else read_history(history, room - sum(map(_size, kept)))
         super().__init__()
         self._facts = {
             "verdict": _verdict(drifted, len(rows)),
@@ -164,7 +165,7 @@ class DriftView(View):
             "ranks": list(RANKS),
             "can_label": label is not None,
         }
-        self._rows = _within_budget(rows, room - _size(told))
+        self._rows = kept
         self._history = told
         #: Where the rows are labeled, below the view.
         self._below = ipywidgets.Output() if label is not None else None

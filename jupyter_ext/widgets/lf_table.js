@@ -158,7 +158,7 @@ function render({ model, el }) {
       onkeydown: onKeydown,
     },
     // The static twin in the output above says the same for readers without a kernel.
-    h("style", {}, `.jp-OutputArea-child:has(.${twin}), .${twin} { display: none }`),
+    h("style", {}, `.jp-OutputArea-child:has(> * > .${twin}), .${twin} { display: none }`),
     headline,
     basis,
     h("div", { class: "jx-tools" }, search),

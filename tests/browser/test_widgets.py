@@ -8,12 +8,15 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
+from support import hub as hubs
 from support.lab import choose, run_all_cells
 
 pytestmark = pytest.mark.browser
 
 #: Machines that run all tests at once are slow.
 expect.set_options(timeout=30_000)
+
+SCREENSHOTS = hubs.ROOT / "build" / "screenshots"
 
 #: Votes are acknowledged when they are in a file; while a file called "down" is there, they can't be saved.
 ANNOTATOR = """
@@ -58,6 +61,27 @@ frame = load_breast_cancer(as_frame=True).data.sample(frac=1, random_state=0)
 later = frame[400:].assign(**{"mean area": frame["mean area"] / 100})
 DriftView(drift(frame[:400], later))
 """
+
+FOLLOWED = """
+import numpy as np
+import pandas as pd
+from jupyter_ext.monitoring import drift, drift_over_time
+from jupyter_ext.widgets import DriftView
+
+random = np.random.default_rng(0)
+
+def rows(n, shift):
+    return pd.DataFrame({
+        "size": random.normal(shift, 1, n), "colour": random.choice(["red", "blue", "green"], n),
+        "weight": np.where(random.random(n) < 0.1, np.nan, random.gamma(2, 3 + shift, n))})
+
+before, after = rows(2_000, 0), pd.concat([rows(600, 0), rows(400, 1.2)], ignore_index=True)
+history = drift_over_time(before, after, chunk_size=100)
+view = DriftView(drift(before, after), history=history, current=after, label=["right", "wrong"])
+view
+"""
+
+CHOSEN = "print('rows:', len(view.rows), 'of', view.rows['size'].max() == after['size'].max(), view.annotator.votes)"
 
 
 @pytest.fixture
@@ -258,6 +282,121 @@ def test_a_drift_report_is_read_by_keyboard(open_notebook):
     assert page.locator(".jp-Notebook .jp-Cell").count() == 1
 
 
+def test_the_rows_of_a_bin_are_seen_and_labelled_by_keyboard(open_notebook):
+    page = open_notebook("rows.ipynb", FOLLOWED, CHOSEN)
+    page.get_by_text("(ipykernel) | Idle").wait_for()
+    page.locator(".jp-Notebook .jp-Cell").first.click()
+    page.keyboard.press("Control+Enter")
+    view = page.get_by_role("group", name="Drift report")
+    view.get_by_role("button", name="size", exact=True).press("Enter")
+    expect(view).to_contain_text("Choose a bin to see its rows.")
+    bins = view.get_by_role("group", name="Bins: Enter shows the rows").get_by_role("button")
+    expect(bins).to_have_count(20)
+    bins.first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(bins.nth(1)).to_be_focused()
+    page.keyboard.press("End")
+    page.keyboard.press("Enter")
+    expect(view.get_by_text(re.compile(r"^\d+ of 1,000 current rows are in size: ")).first).to_be_visible()
+    expect(bins.last).to_be_focused()
+    expect(bins.last).to_have_attribute("aria-pressed", "true")
+    expect(view.get_by_role("table", name="Rows in the bin").get_by_role("columnheader")).to_have_text(
+        ["Row", "size", "colour", "weight"]
+    )
+
+    view.get_by_role("button", name=re.compile(r"^Label these \d+ rows$")).press("Enter")
+    annotator = page.get_by_role("group", name="Annotator: Annotate")
+    expect(annotator).to_be_visible()
+    expect(view).to_be_visible()
+    annotator.focus()
+    page.keyboard.press("w")
+    expect(annotator.get_by_role("progressbar")).to_have_attribute("aria-valuetext", re.compile("1 of .* labelled"))
+    page.locator(".jp-Notebook .jp-Cell").nth(1).locator(".jp-InputArea").click()
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_text(re.compile(r"rows: \d+ of True \{\d+: 'wrong'\}"))).to_be_visible()
+
+    # Missing values and categories have bins too, and the mouse does the same.
+    view.get_by_role("button", name="weight", exact=True).click()
+    weight = view.locator(".jx-rows[data-feature=weight]")
+    view.get_by_role("button", name=re.compile("^missing: reference")).click()
+    expect(weight).to_contain_text("current rows are in weight: missing.")
+    expect(weight.get_by_role("table").get_by_text("missing").first).to_be_visible()
+    assert page.locator(".jp-Notebook .jp-Cell").count() == 2
+
+
+def test_thresholds_are_moved_over_the_history_without_a_kernel(open_notebook):
+    page = open_notebook("history.ipynb", FOLLOWED)
+    run_all_cells(page)
+    view = page.get_by_role("group", name="Drift report")
+    history = view.get_by_role("region", name="Over time")
+    sentence = history.locator(".jx-sentence")
+    expect(sentence).to_have_text(re.compile(r"^\d+ alarms in \d of 10 chunks\.$"))
+    stored = sentence.text_content()
+    cells = history.get_by_role("gridcell")
+    expect(cells).to_have_count(30)
+    marks = cells.filter(has_text="▲")
+    n_marks = marks.count()
+    assert stored.startswith(f"{n_marks} alarms")
+    choose(page, "Kernel", "Shut Down Kernel")
+    page.get_by_role("button", name="No Kernel", exact=True).wait_for()
+
+    # The one cell that Tab stops at; arrows go on, Enter chooses feature and chunk.
+    cells.first.focus()
+    page.keyboard.press("End")
+    expect(cells.nth(9)).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowLeft")
+    expect(cells.nth(18)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(cells.nth(18)).to_have_attribute("aria-selected", "true")
+    second = history.get_by_role("rowheader").nth(1).text_content()
+    expect(history.get_by_role("heading", name=second)).to_be_visible()
+    expect(history.get_by_role("img", name=re.compile(f"^{second}: .* by chunk with its threshold"))).to_be_visible()
+    expect(history.locator(".jx-where-chunk")).to_contain_text("chunk 8: ")
+    cells.first.click()
+    expect(history.get_by_role("heading", name="size")).to_be_visible()
+
+    slider = history.get_by_role("slider", name="What if thresholds were")
+    slider.focus()
+    for _ in range(12):
+        page.keyboard.press("ArrowRight")
+    expect(slider).to_have_attribute("aria-valuetext", "times 2.3")
+    expect(sentence).to_have_text(re.compile(rf"^\d alarms? in \d of 10 chunks instead of {n_marks} in \d\.$"))
+    assert 0 < marks.count() < n_marks
+    history.get_by_label("Threshold of size").fill("0.9")
+    expect(sentence).to_have_text(re.compile(rf"^0 alarms in 0 of 10 chunks instead of {n_marks} in \d\.$"))
+    expect(marks).to_have_count(0)
+    history.get_by_role("button", name="As stored").press("Enter")
+    expect(sentence).to_have_text(stored)
+    expect(slider).to_be_focused()
+    history.get_by_text("Numbers", exact=True).press("Enter")
+    expect(history.get_by_role("table", name="Values by chunk").get_by_role("row")).to_have_count(11)
+
+    view.get_by_role("button", name="colour", exact=True).press("Enter")
+    expect(history.get_by_role("heading", name="colour")).to_be_visible()
+    view.get_by_role("button", name=re.compile("^red: reference")).press("Enter")
+    expect(view.get_by_role("alert")).to_contain_text("The kernel hasn't answered yet.")
+
+
+def test_a_followed_report_is_still_read_without_a_kernel(open_notebook, lab):
+    page = open_notebook("reopened.ipynb", FOLLOWED)
+    run_all_cells(page)
+    expect(page.locator(".jx-live")).to_be_visible()
+    expect(page.locator(".jx:not(.jx-live)")).to_be_hidden()
+    choose(page, "File", "Save Notebook")
+    saved = lab.root / "reopened.ipynb"
+    while "Over time" not in saved.read_text():
+        page.wait_for_timeout(200)  # the test's own limit of time ends this
+    page.close()
+    again = open_notebook("reopened.ipynb")
+    twin = again.locator(".jx")
+    expect(twin).to_have_count(1)
+    expect(twin.get_by_role("img", name=re.compile("^size: Kolmogorov-Smirnov by chunk"))).to_be_visible()
+    twin.get_by_text("Numbers", exact=True).last.click()
+    expect(twin.get_by_role("columnheader", name="Threshold")).to_be_visible()
+    expect(again.get_by_text("model not found")).to_be_hidden()
+
+
 CONTRAST = """
 (root) => {
   const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
@@ -296,3 +435,23 @@ def test_text_stands_out_in_both_themes(open_notebook, theme):
         assert view.evaluate(CONTRAST) >= 4.5
         ground = view.evaluate("(root) => getComputedStyle(root).backgroundColor")
         assert (max(map(int, re.findall(r"\d+", ground)[:3])) < 64) == dark
+
+
+@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
+def test_a_followed_report_stands_out_in_both_themes(open_notebook, theme):
+    page = open_notebook("followed.ipynb", FOLLOWED)
+    page.set_viewport_size({"width": 1400, "height": 3000})
+    choose(page, "Settings", "Theme", theme)
+    run_all_cells(page)
+    dark = theme.endswith("Dark")
+    expect(page.locator("body")).to_have_attribute("data-jp-theme-light", "false" if dark else "true")
+    view = page.get_by_role("group", name="Drift report")
+    view.locator(".jx-row", has_text="size").click()
+    view.locator(".jx-bin").nth(12).click()
+    expect(view.get_by_role("table", name="Rows in the bin")).to_be_visible()
+    view.get_by_role("gridcell").nth(7).click()
+    view.get_by_role("button", name=re.compile("^Label these")).click()
+    expect(page.get_by_role("group", name="Annotator: Annotate")).to_be_visible()
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"drift-{'dark' if dark else 'light'}.png")
+    assert view.evaluate(CONTRAST) >= 4.5
