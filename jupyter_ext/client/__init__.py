@@ -93,7 +93,7 @@ class Client:
 
     @cached_property
     def monitors(self) -> Monitors:
-        """Profiles and drift reports."""
+        """Monitors, their alarms, profiles and drift reports."""
         from jupyter_ext.client.monitors import Monitors
 
         return Monitors(self)

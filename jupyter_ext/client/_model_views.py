@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from html import escape
 from typing import Any
 
+from jupyter_ext.client._rows import CHIP, Column, when
 from jupyter_ext.registry.values import AliasMove, Lineage, LineageNode, ModelVersion
 
 _LINE = "1px solid var(--jp-border-color2, #bdbdbd)"
 _FAINT = "color:var(--jp-ui-font-color2, #616161)"
-_CHIP = (
-    "display:inline-block;padding:0 7px;margin-right:4px;border-radius:9px;font-size:0.9em;"
-    "border:1px solid var(--jp-brand-color1, #1976d2);color:var(--jp-brand-color1, #1976d2)"
-)
 #: What people call the things in a lineage.
 KINDS = {"dataset": "data set", "label_set": "label set", "job": "job", "model_version": "model"}
 _SHOWN_COLUMNS = 8
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table: its key in a frame, its value, and how the value reads."""
-
-    key: str
-    value: Callable[[Any], Any]
-    text: Callable[[Any], str] = lambda value: "" if value is None else str(value)
-    chips: bool = False
-
-
-def _when(moment: datetime | None) -> str:
-    return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M}"
 
 
 def _numbers(metrics: dict[str, float]) -> str:
@@ -52,7 +32,7 @@ MODEL_COLUMNS = (
         lambda aliases: ", ".join(f"@{alias} → v{number}" for alias, number in aliases.items()),
         chips=True,
     ),
-    Column("updated_at", lambda model: model.updated_at, _when),
+    Column("updated_at", lambda model: model.updated_at, when),
     Column("description", lambda model: model.description),
 )
 VERSION_COLUMNS = (
@@ -66,11 +46,11 @@ VERSION_COLUMNS = (
     Column("flavor", lambda version: version.flavor),
     Column("metrics", lambda version: version.metrics, _numbers),
     Column("owner", lambda version: version.owner),
-    Column("created_at", lambda version: version.created_at, _when),
+    Column("created_at", lambda version: version.created_at, when),
     Column("description", lambda version: version.description),
 )
 MOVE_COLUMNS = (
-    Column("at", lambda move: move.at, _when),
+    Column("at", lambda move: move.at, when),
     Column("from_version", lambda move: move.from_version, _version),
     Column("to_version", lambda move: move.to_version, _version),
     Column("actor", lambda move: move.actor),
@@ -78,49 +58,14 @@ MOVE_COLUMNS = (
 )
 
 
-def html_table(rows: Sequence[Any], columns: Sequence[Column], empty: str) -> str:
-    """Return rows as an HTML table."""
-    if not rows:
-        return f"<p>{escape(empty)}</p>"
-    head = "".join(f'<th style="text-align:left">{escape(column.key.replace("_", " "))}</th>' for column in columns)
-    body = "".join(f"<tr>{''.join(_cell(column, row) for column in columns)}</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _cell(column: Column, row: Any) -> str:
-    text = column.text(column.value(row))
-    parts = text.split(", ") if column.chips and text else []
-    shown = "".join(f'<span style="{_CHIP}">{escape(part)}</span>' for part in parts) or escape(text)
-    return f'<td style="text-align:left">{shown}</td>'
-
-
-def text_table(rows: Sequence[Any], columns: Sequence[Column], empty: str) -> str:
-    """Return rows as aligned text.
-
-    Examples
-    --------
-    >>> print(text_table([{"a": 1}], [Column("a", lambda row: row["a"])], "none"))
-    a
-    1
-    """
-    if not rows:
-        return empty
-    lines = [[column.key for column in columns]]
-    lines += [[column.text(column.value(row)) for column in columns] for row in rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
-
-
 def version_card(version: ModelVersion, lineage: Lineage) -> str:
     """Return a version as a card: name, aliases, facts, origins in a sentence, signature."""
-    chips = "".join(f'<span style="{_CHIP}">@{escape(alias)}</span>' for alias in version.aliases)
+    chips = "".join(f'<span style="{CHIP}">@{escape(alias)}</span>' for alias in version.aliases)
     saved = f" as {version.serialization_format}" if version.serialization_format else ""
     facts = [
         f"{version.flavor}{saved}" if version.flavor else "",
         _numbers(version.metrics),
-        f"registered {_when(version.created_at)}" + (f" by {version.owner}" if version.owner else ""),
+        f"registered {when(version.created_at)}" + (f" by {version.owner}" if version.owner else ""),
     ]
     lines = [
         f'<div style="font-size:1.15em"><b>{escape(version.name)}</b> version {version.version} &nbsp;{chips}</div>',
@@ -184,7 +129,7 @@ def _box(node: LineageNode) -> str:
     return (
         f'<div style="border:{_LINE};border-radius:6px;padding:6px 10px;min-width:9em">'
         f'<div style="{_FAINT};font-size:0.85em">{KINDS[node.kind]}</div><b>{escape(node.label)}</b>'
-        f'<div style="{_FAINT};font-size:0.85em">{facts}<div>{_when(node.at)}</div></div></div>'
+        f'<div style="{_FAINT};font-size:0.85em">{facts}<div>{when(node.at)}</div></div></div>'
     )
 
 

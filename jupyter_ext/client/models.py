@@ -5,14 +5,16 @@ from __future__ import annotations
 import shutil
 import tempfile
 import uuid
+import warnings
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_ext.client import _model_views as views
+from jupyter_ext.client._rows import Rows
 from jupyter_ext.client._transport import segment
-from jupyter_ext.errors import Invalid, Unavailable
+from jupyter_ext.errors import Invalid, NotFound, Unavailable
 from jupyter_ext.registry.values import (
     AliasMove,
     AliasTarget,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jupyter_ext.client import Client
+    from jupyter_ext.monitoring import Profile
 
 _MAX_UNPACKED = 64 * 2**30
 
@@ -55,6 +58,7 @@ class Models:
         model: Any,
         *,
         example: Any = None,
+        training: Any = None,
         dataset: Any = None,
         label_set: Any = None,
         job: Any = None,
@@ -74,6 +78,9 @@ class Models:
             function from data to predictions.
         example
             A few rows of input, from which the signature is inferred. They are not stored.
+        training
+            The rows it learned from. Their profile is kept with the version, as what later data are compared with.
+            Default: those of the data set that it comes from.
         dataset, label_set, job
             Where the model comes from: objects of this client, or ids. Naming the job is enough when it was submitted
             with its label set.
@@ -86,10 +93,16 @@ class Models:
         -------
         ModelVersionHandle
             The new version.
+
+        Raises
+        ------
+        Invalid
+            The model can't be saved, the training data can't be profiled, or what it comes from is unknown.
         """
         from jupyter_ext.registry import archive, flavors
 
         check_model_name(name)
+        profile = self._profile_of(training) if training is not None else None
         with tempfile.TemporaryDirectory(prefix="jupyter-ext-model-") as temporary:
             folder = Path(temporary, "model")
             flavors.save(model, folder, example=example)
@@ -111,7 +124,14 @@ class Models:
         except Unavailable:
             # An answer that was lost, or MLflow starting up slowly. The key makes asking again safe.
             made = self._transport.post(path, spec)
-        return ModelVersionHandle(self, ModelVersion(**made))
+        version = ModelVersion(**made)
+        if profile is None and version.dataset_id is not None:
+            profile = self._profile_of_dataset(version)
+        if profile is not None:
+            self._client.monitors.save_profile(
+                "training data", profile, model=version, dataset=version.dataset_id, description=f"of {name}"
+            )
+        return ModelVersionHandle(self, version)
 
     def list(self, name: str | None = None) -> ModelList:
         """Return all models, last changed first; ``name`` matches a part of the name."""
@@ -166,6 +186,22 @@ class Models:
         """Return everything that went into a version."""
         return LineageGraph(Lineage(**self._transport.get(f"{_path(name, version)}/lineage")))
 
+    def _profile_of(self, training: Any) -> Profile:
+        from jupyter_ext.monitoring import Profile
+
+        return Profile.of(training)
+
+    def _profile_of_dataset(self, version: ModelVersion) -> Profile | None:
+        assert version.dataset_id is not None
+        try:
+            return self._profile_of(self._client.datasets.by_id(version.dataset_id).frame())
+        except Invalid as error:
+            warnings.warn(
+                f"Version {version.version} of {version.name} is registered, without a profile of its data: {error}",
+                stacklevel=3,
+            )
+            return None
+
     def _folder(self, name: str, version: int) -> Path:
         from jupyter_ext.registry import archive
 
@@ -206,6 +242,19 @@ class ModelVersionHandle:
         """Point ``alias`` at this version."""
         return self._models.promote(self.value.name, self.value.version, alias, reason)
 
+    def profile(self) -> Profile:
+        """Return the newest profile that is kept with this version: by default that of its training data.
+
+        Raises
+        ------
+        NotFound
+            There is none.
+        """
+        profiles = self._models._client.monitors.profiles(model=self.value)
+        if not profiles:
+            raise NotFound(f"No profile is kept with {self.value.name} version {self.value.version}.")
+        return self._models._client.monitors.profile(profiles[0])
+
     def lineage(self) -> LineageGraph:
         """Return everything that went into this version."""
         return self._models.lineage(self.value.name, self.value.version)
@@ -225,40 +274,21 @@ class Move(AliasMove):
         return views.move_sentence(self)
 
 
-class _Rows(list[Any]):
-    """A list that shows itself as a table."""
-
-    columns: tuple[views.Column, ...] = ()
-    empty = "Nothing yet."
-
-    def frame(self) -> pd.DataFrame:
-        """Return the rows as a DataFrame."""
-        import pandas as pd
-
-        return pd.DataFrame([{column.key: column.value(row) for column in self.columns} for row in self])
-
-    def __repr__(self) -> str:
-        return views.text_table(self, self.columns, self.empty)
-
-    def _repr_html_(self) -> str:
-        return views.html_table(self, self.columns, self.empty)
-
-
-class ModelList(_Rows):
+class ModelList(Rows):
     """Models, last changed first."""
 
     columns = views.MODEL_COLUMNS
     empty = "There are no models yet. Register one: workspace.models.register(name, model, example=X.head())"
 
 
-class VersionList(_Rows):
+class VersionList(Rows):
     """Versions of a model, newest first."""
 
     columns = views.VERSION_COLUMNS
     empty = "This model has no versions."
 
 
-class MoveList(_Rows):
+class MoveList(Rows):
     """Moves of an alias, newest first."""
 
     columns = views.MOVE_COLUMNS

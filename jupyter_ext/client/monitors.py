@@ -1,12 +1,28 @@
-"""Monitors from Python: keep profiles and drift reports beside the models they are about."""
+"""Monitors from Python: watch models, keep profiles and drift reports beside the models they are about."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from jupyter_ext.client._monitors import AlarmList, MonitorHandle, MonitorList
+from jupyter_ext.client._rows import Column, Rows, when
 from jupyter_ext.client._transport import segment
 from jupyter_ext.errors import Invalid, NotFound
-from jupyter_ext.monitoring.values import DriftReportSpec, FeatureDrift, ProfileSpec, StoredDriftReport, StoredProfile
+from jupyter_ext.monitoring.values import (
+    Alarm,
+    Check,
+    DriftCheck,
+    DriftReportSpec,
+    FeatureDrift,
+    JupyterRoute,
+    Monitor,
+    MonitorSpec,
+    ProfileSpec,
+    Route,
+    StoredDriftReport,
+    StoredProfile,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,21 +32,116 @@ if TYPE_CHECKING:
 
 
 class Monitors:
-    """Profiles and drift reports of this workspace.
+    """Monitors, profiles and drift reports of this workspace.
 
     Examples
     --------
-    >>> from jupyter_ext.monitoring import Profile, drift
+    >>> from jupyter_ext.monitoring import Profile, QualityCheck, drift
     >>> stored = client.monitors.save_profile("biopsies", Profile.of(X[:300]))
     >>> later = X[300:].assign(**{"mean area": X["mean area"] / 100})
     >>> report = drift(client.monitors.profile("biopsies"), later)
     >>> client.monitors.save_report("daily", report).drifted
     ('mean area',)
+    >>> monitor = client.monitors.create("cells", profile=stored, checks=[QualityCheck()], fire_after=1)
+    >>> monitor.check(X[300:].assign(**{"mean area": -1.0}))[0].fired[0].message
+    "100 % of 'mean area' is outside of its range (at most 1 %)."
+    >>> monitor.delete()
     """
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._transport = client.transport
+
+    def create(
+        self,
+        name: str,
+        *,
+        model: Any = None,
+        dataset: Any = None,
+        profile: Any = None,
+        checks: Sequence[Check] = (DriftCheck(),),
+        routes: Sequence[Route] = (JupyterRoute(),),
+        timestamp: str | None = None,
+        period: str | None = None,
+        min_rows: int = 30,
+        fire_after: int = 2,
+        resolve_after: int = 2,
+        description: str = "",
+    ) -> MonitorHandle:
+        """Make a monitor of a model version, a data set or a stored profile.
+
+        Parameters
+        ----------
+        name
+            What to find it by; no other monitor may have it.
+        model, dataset
+            What it watches: objects of this client; or ``"churn/3"``, ``"churn/@champion"``, and an id.
+        profile
+            The stored profile to compare with. Default: the newest of the model version, or of the data set.
+        checks
+            `DriftCheck`, `QualityCheck`, `OutlierCheck`, `MetricCheck` of `jupyter_ext.monitoring`.
+        routes
+            Whom to tell: `JupyterRoute`, `WebhookRoute`, `AlertmanagerRoute`.
+        timestamp, period
+            The column of the rows' time, and the length of a window as pandas writes it (``"D"``, ``"h"``). Without,
+            what is given to `MonitorHandle.check` is one window.
+        min_rows
+            Smaller windows are kept, and change no alarm.
+        fire_after, resolve_after
+            An alarm is pending until its rule was broken in so many windows in a row, and is resolved after so many
+            without a breach.
+
+        Raises
+        ------
+        Invalid
+            There is no reference, or what it names is unknown.
+        Conflict
+            There is a monitor of that name.
+        """
+        spec = MonitorSpec(
+            name=name,
+            model=_model_ref(model),
+            dataset_id=getattr(dataset, "id", dataset),
+            profile_id=getattr(profile, "id", profile),
+            checks=tuple(checks),
+            routes=tuple(routes),
+            timestamp=timestamp,
+            period=period,
+            min_rows=min_rows,
+            fire_after=fire_after,
+            resolve_after=resolve_after,
+            description=description,
+        )
+        return self._handle(self._transport.post("monitors", spec))
+
+    def get(self, name: str) -> MonitorHandle:
+        """Return a monitor by its name or its id.
+
+        Raises
+        ------
+        NotFound
+            There is none.
+        """
+        found = self._transport.get("monitors", name=name, limit=1)["items"]
+        if found:
+            return self._handle(found[0])
+        try:
+            return self._handle(self._transport.get(f"monitors/{segment(name)}"))
+        except NotFound:
+            raise NotFound(f"There is no monitor {name!r}.", name=name) from None
+
+    def list(self, model: Any = None) -> MonitorList:
+        """Return monitors, newest first; those of a model or a version."""
+        items = self._transport.pages("monitors", model=_model_ref(model), limit=500)
+        return MonitorList(self._handle(item) for item in items)
+
+    def alarms(self, state: str | None = "active") -> AlarmList:
+        """Return alarms of all monitors, newest first: those that are active, of a state, or all (None)."""
+        items = self._transport.pages("monitors/alarms", state=state, limit=500)
+        return AlarmList(Alarm.model_validate(item) for item in items)
+
+    def _handle(self, item: Any) -> MonitorHandle:
+        return MonitorHandle(self._client, Monitor.model_validate(item))
 
     def save_profile(
         self, name: str, profile: Profile, *, dataset: Any = None, model: Any = None, description: str = ""
@@ -159,43 +270,32 @@ class StoredReport(StoredDriftReport):
         return f"<drift report {self.name!r} of {self.created_at:%Y-%m-%d %H:%M}: {moved}>"
 
 
-class ReportList(list[StoredReport]):
+class ReportList(Rows):
     """Drift reports, newest first."""
 
-    def frame(self) -> pd.DataFrame:
-        """Return one row a report."""
-        import pandas as pd
-
-        columns = ["created_at", "name", "model", "drifted", "features", "reference rows", "current rows"]
-        rows = [
-            (r.created_at, r.name, r.model, ", ".join(r.drifted), len(r.features), r.n_reference, r.n_current)
-            for r in self
-        ]
-        return pd.DataFrame(rows, columns=columns)
-
-    def __repr__(self) -> str:
-        return self.frame().to_string(index=False) if self else "No drift reports yet."
-
-    def _repr_html_(self) -> str:
-        return self.frame().to_html(index=False, border=0) if self else "<p>No drift reports yet.</p>"
+    columns = (
+        Column("created_at", lambda one: one.created_at, when),
+        Column("name", lambda one: one.name),
+        Column("model", lambda one: one.model),
+        Column("drifted", lambda one: ", ".join(one.drifted)),
+        Column("features", lambda one: len(one.features)),
+        Column("reference rows", lambda one: one.n_reference, "{:,}".format),
+        Column("current rows", lambda one: one.n_current, "{:,}".format),
+    )
+    empty = "No drift reports yet."
 
 
-class ProfileList(list[StoredProfile]):
+class ProfileList(Rows):
     """Stored profiles, newest first."""
 
-    def frame(self) -> pd.DataFrame:
-        """Return one row a profile."""
-        import pandas as pd
-
-        columns = ["created_at", "name", "model", "rows", "description"]
-        rows = [(p.created_at, p.name, p.model, p.n_rows, p.description) for p in self]
-        return pd.DataFrame(rows, columns=columns)
-
-    def __repr__(self) -> str:
-        return self.frame().to_string(index=False) if self else "No profiles yet."
-
-    def _repr_html_(self) -> str:
-        return self.frame().to_html(index=False, border=0) if self else "<p>No profiles yet.</p>"
+    columns = (
+        Column("created_at", lambda one: one.created_at, when),
+        Column("name", lambda one: one.name),
+        Column("model", lambda one: one.model),
+        Column("rows", lambda one: one.n_rows, "{:,}".format),
+        Column("description", lambda one: one.description),
+    )
+    empty = "No profiles yet."
 
 
 def _model_ref(model: Any) -> str | None:

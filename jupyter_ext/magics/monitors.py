@@ -11,6 +11,7 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 
 from jupyter_ext.errors import NotFound
 from jupyter_ext.magics._base import ClientMagics, told_plainly
+from jupyter_ext.monitoring.methods import METHODS
 
 if TYPE_CHECKING:
     from jupyter_ext.client import Client
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 _OPTIONS = {
     "--alpha": (),
-    "--method": ("ks", "psi", "chi2"),
+    "--method": METHODS,
     "--correction": ("bh", "by", "bonferroni", "none"),
     "--save": (),
     "--model": (),
@@ -48,7 +49,11 @@ class MonitorMagics(ClientMagics):
     completers = {"drift": complete_drift}
 
     @magic_arguments()
-    @argument("reference", help="What to compare with: a variable (frame or Profile), or the name of a stored profile.")
+    @argument(
+        "reference",
+        help="What to compare with: a variable (frame or Profile), the name of a stored profile, or a model version "
+        "such as churn/3 or churn/@champion, which stands for its training data.",
+    )
     @argument("current", help="What came later: the same.")
     @argument("--alpha", type=float, default=0.05, help="The share of false alarms to allow (default 0.05).")
     @argument("--method", choices=_OPTIONS["--method"], help="The test for every feature that it suits.")
@@ -64,6 +69,7 @@ class MonitorMagics(ClientMagics):
 
             %drift training today
             %drift churn-training today --save daily --model churn/@champion
+            %drift churn/@champion today
         """
         from jupyter_ext.monitoring import drift
 
@@ -85,10 +91,21 @@ class MonitorMagics(ClientMagics):
         if name in variables:
             return variables[name], None
         try:
-            stored = self.client.monitors.find_profile(name)
+            stored = self._of_version(name) or self.client.monitors.find_profile(name)
         except NotFound:
             raise UsageError(self._unknown(name)) from None
         return self.client.monitors.profile(stored), stored
+
+    def _of_version(self, name: str) -> StoredProfile | None:
+        """Return the newest profile of a model version, where the word names one."""
+        model, slash, version = name.partition("/")
+        if not slash or not version:
+            return None
+        number = self.client.models.get(model, int(version) if version.isdigit() else version).version
+        profiles = self.client.monitors.profiles(model=f"{model}/{number}")
+        if not profiles:
+            raise UsageError(f"No profile is kept with {model} version {number}.")
+        return profiles[0]
 
     def _unknown(self, name: str) -> str:
         frames = [key for key, value in self.variables.items() if not key.startswith("_") and _comparable(value)]

@@ -24,12 +24,28 @@ if TYPE_CHECKING:
     from jupyter_ext.monitoring.profile import Profile
     from jupyter_ext.monitoring.report import DriftReport
     from jupyter_ext.monitoring.streams import StreamDetector
+    from jupyter_ext.monitoring.values import (
+        AlertmanagerRoute,
+        DriftCheck,
+        JupyterRoute,
+        MetricCheck,
+        OutlierCheck,
+        QualityCheck,
+        WebhookRoute,
+    )
 
 _HOMES = {
+    "AlertmanagerRoute": "values",
+    "DriftCheck": "values",
     "DriftReport": "report",
+    "JupyterRoute": "values",
+    "MetricCheck": "values",
+    "OutlierCheck": "values",
     "OutlierDetector": "outliers",
     "Profile": "profile",
+    "QualityCheck": "values",
     "StreamDetector": "streams",
+    "WebhookRoute": "values",
     "drift": "compare",
     "drift_over_time": "over_time",
     "estimate_performance": "performance",
@@ -37,10 +53,17 @@ _HOMES = {
 }
 
 __all__ = [
+    "AlertmanagerRoute",
+    "DriftCheck",
     "DriftReport",
+    "JupyterRoute",
+    "MetricCheck",
+    "OutlierCheck",
     "OutlierDetector",
     "Profile",
+    "QualityCheck",
     "StreamDetector",
+    "WebhookRoute",
     "drift",
     "drift_over_time",
     "estimate_performance",

@@ -211,6 +211,10 @@ class Profile:
 
         return profile_parquet(uri, kinds, like, columns, backend)
 
+    def only(self, columns: Sequence[str]) -> Profile:
+        """Return the profile of some of the columns; all of them must be there."""
+        return Profile({name: self._columns[name] for name in columns}, self._n_rows, self._settings, self._keys)
+
     @staticmethod
     def beside(profiles: Sequence[Profile]) -> Profile:
         """Return one profile of the columns of several, which were made of the same rows."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, field_validator, model_validator
 
+from jupyter_ext.monitoring.methods import Method
 from jupyter_ext.values import Digest, Name, Query, Text, Value
 
 #: The kind of a feature; ``table``: all columns together.
@@ -125,7 +126,7 @@ class DriftCheck(Value):
     name: Name = "drift"
     alpha: Level = 0.05
     correction: Correction = "bh"
-    methods: str | dict[Feature, str] | None = None
+    methods: Method | tuple[Method, ...] | dict[Feature, Method] | None = None
     features: Annotated[tuple[Feature, ...], Field(min_length=1, max_length=10_000)] | None = None
     anytime: bool = True
 

@@ -1,11 +1,13 @@
 import type { JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { eventsPlugin } from './events';
 import { jobsPlugin } from './jobs/plugin';
+import { monitorsPlugin } from './monitors/plugin';
 
 export type { Job, JobDetail, JobState } from './api/jobs';
 export type { JobsModel, JobsState } from './jobs/model';
-export { CommandIDs, IJobs } from './tokens';
+export { CommandIDs, IJobs, IServerEvents } from './tokens';
 
 /** A plugin a noun. */
-const plugins: JupyterFrontEndPlugin<unknown>[] = [jobsPlugin];
+const plugins: JupyterFrontEndPlugin<unknown>[] = [eventsPlugin, jobsPlugin, monitorsPlugin];
 
 export default plugins;

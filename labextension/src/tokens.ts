@@ -1,4 +1,5 @@
 import { Token } from '@lumino/coreutils';
+import type { ServerEvents } from './api/events';
 import type { JobsModel } from './jobs/model';
 
 /** The ids of our commands. */
@@ -21,3 +22,6 @@ export const TRANSLATION_DOMAIN = 'jupyter_ext';
 
 /** The jobs of this server, for other panels. */
 export const IJobs = new Token<JobsModel>('@jupyter-ext/lab:IJobs', 'The list of jobs, kept true by server events.');
+
+/** The server's events, for all panels: one socket. */
+export const IServerEvents = new Token<ServerEvents>('@jupyter-ext/lab:IServerEvents', "The server's events.");

@@ -1,27 +1,50 @@
-"""Monitors through a real server: client, REST and the magic."""
+"""Monitors through a real server: client, REST, jobs on Ray, and the magic."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
+from sklearn.linear_model import LinearRegression
 from traitlets.config import Config
 
-from jupyter_ext.errors import Invalid, NotFound
+from jupyter_ext.errors import Conflict, Invalid, NotFound
 from jupyter_ext.magics import _base
 from jupyter_ext.magics.monitors import MonitorMagics, complete_drift
-from jupyter_ext.monitoring import DriftReport, Profile, drift
+from jupyter_ext.monitoring import (
+    DriftCheck,
+    DriftReport,
+    MetricCheck,
+    OutlierCheck,
+    Profile,
+    QualityCheck,
+    WebhookRoute,
+    drift,
+)
+from jupyter_ext.monitoring.methods import METHODS
 from support.server import Server
 
 
 def frame(seed: int, shift: float = 0.0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     return pd.DataFrame({"steady": rng.normal(size=800), "moved": rng.normal(size=800) + shift})
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait for the server to take in what a job has left."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 @pytest.fixture
@@ -98,7 +121,133 @@ def test_the_magic_compares_with_a_stored_profile_and_keeps_the_report(shell: In
     kept = client.monitors.reports("by magic")[0]
     assert (kept.drifted, kept.profile_id) == (("moved",), saved.id)
     assert '"last spring"' in complete_drift(client, "%drift ")
-    assert complete_drift(client, "%drift a b --method ") == ["ks", "psi", "chi2"]
+    assert complete_drift(client, "%drift a b --method ") == list(METHODS)
+
+
+@pytest.fixture(scope="module")
+def registered(server: Server) -> Iterator[Any]:
+    """A model version with its training data, and its client."""
+    client = importlib.import_module("jupyter_ext").connect(server.url, server.token)
+    rows = frame(1).assign(id=range(800))
+    data = client.datasets.register("watched rows", rows, key="id")
+    model = LinearRegression().fit(rows[["steady", "moved"]], rows["moved"])
+    version = client.models.register("watched", model, example=rows[["steady", "moved"]].head(), dataset=data)
+    yield version
+    client.transport.close()
+
+
+def days(*shifts: float) -> pd.DataFrame:
+    """A frame of so many days up to yesterday, each shifted by so much."""
+    today = pd.Timestamp.now(tz="UTC").floor("D")
+    parts = [
+        frame(10 + number, shift).assign(id=range(800), at=today - pd.Timedelta(days=len(shifts) - number))
+        for number, shift in enumerate(shifts)
+    ]
+    return pd.concat([*parts, frame(9, 9.0).assign(id=range(800), at=today)], ignore_index=True)
+
+
+def test_a_version_has_the_profile_of_its_training_data(registered: Any, client: Any, shell: Any) -> None:
+    assert drift(registered.profile().only(["steady", "moved"]), frame(2, 1)).drifted == ["moved"]
+    shell.user_ns["after"] = frame(2, 1)
+    assert shell.run_line_magic("drift", "watched/1 after").drifted == ["moved"]
+    model = LinearRegression().fit(frame(1), frame(1)["moved"])
+    version = client.models.register("watched too", model, training=frame(3))
+    assert version.profile().n_rows == 800
+    with pytest.raises(NotFound, match="No profile is kept with watched too version 2"):
+        client.models.register("watched too", model).profile()
+    with pytest.raises(UsageError, match="No profile is kept with watched too version 2"):
+        shell.run_line_magic("drift", "'watched too/2' after")
+
+
+def test_a_monitor_judges_days_and_its_alarm_fires_once(registered: Any, client: Any) -> None:
+    checks = [
+        DriftCheck(),
+        QualityCheck(ranges={"moved": (None, 50)}),
+        OutlierCheck(features=("steady", "moved")),
+        MetricCheck(model="watched/1", comparator=">", threshold=1.5),
+    ]
+    monitor = client.monitors.create("days", model=registered, checks=checks, timestamp="at", period="D")
+    assert client.monitors.get("days").id == monitor.id
+    assert repr(monitor) == "<monitor 'days' of watched/1: no window yet>"
+    calm = monitor.check(days(0.0, 0.0))
+    assert [(one.n_rows, one.breached, len(one.fired)) for one in calm] == [(800, 0, 0)] * 2
+    assert len(monitor.check(days(0.0, 0.0))) == 2  # judged before, and not again
+    assert monitor.refresh().evaluations == 2
+
+
+def test_a_monitor_of_one_window_fires_and_is_resolved(registered: Any, client: Any) -> None:
+    checks = [
+        DriftCheck(features=("steady", "moved")),
+        QualityCheck(),
+        OutlierCheck(features=("steady", "moved")),
+        MetricCheck(model="watched/1", comparator=">", threshold=1.5),
+    ]
+    monitor = client.monitors.create(
+        "batches", model=registered, checks=checks, routes=[WebhookRoute(url="http://127.0.0.1:9")]
+    )
+    (first,) = monitor.check(frame(2, 3.0).assign(id=range(800)))
+    assert (len(first.fired), first.skipped) == (0, "")
+    assert (monitor.refresh().pending, monitor.firing) == (4, 0)
+    (again,) = monitor.check(frame(2, 3.0).assign(id=range(800)))
+    assert again.id == first.id  # the same rows are the same window
+    (second,) = monitor.check(frame(3, 3.0).assign(id=range(800)))
+    assert sorted((one.check, one.feature, one.aspect) for one in second.fired) == [
+        ("drift", "moved", ""), ("metric", "", ""), ("outliers", "", ""), ("quality", "moved", "outside"),
+    ]  # fmt: skip
+    told = {one.check: one.message for one in second.fired}
+    assert told["metric"].startswith("The mean of watched/1 is 3.0")
+    assert "of the rows are outliers" in told["outliers"]
+    assert [one.monitor for one in client.monitors.alarms("firing")] == ["batches"] * 4
+    (sent,) = monitor.deliveries()
+    assert (sent.event, len(sent.alarm_ids), sent.route.url) == ("fired", 4, "http://127.0.0.1:9")
+    history = monitor.history("drift", "moved")
+    assert list(history["alarm"]) == [True, True]
+    assert (history["value"] > history["threshold"]).all()
+    for seed in (4, 5):
+        (last,) = monitor.check(frame(seed).assign(id=range(800)))
+    assert len(last.resolved) == 4
+    assert client.monitors.alarms() == []
+    assert {one.state for one in monitor.alarms()} == {"resolved"}
+    assert "resolved" in monitor.alarms()._repr_html_()
+    assert client.monitors.list(model="watched")[0].name == "batches"
+    monitor.pause()
+    with pytest.raises(Conflict, match="is paused"):
+        monitor.check(frame(7).assign(id=range(800)))
+    monitor.resume()
+    monitor.delete()
+    with pytest.raises(NotFound, match="no monitor 'batches'"):
+        client.monitors.get("batches")
+
+
+@pytest.mark.ray
+def test_jobs_measure_where_the_rows_lie(registered: Any, client: Any, server: Server, tmp_path: Path) -> None:
+    days(0.0, 4.0, 4.0).to_parquet(tmp_path / "requests.parquet", row_group_size=500)
+    checks = [
+        DriftCheck(features=("steady", "moved")),
+        OutlierCheck(features=("steady", "moved")),
+        MetricCheck(model="watched/1", comparator=">", threshold=1.5),
+    ]
+    monitor = client.monitors.create("by jobs", model=registered, checks=checks, timestamp="at", period="D")
+    job = monitor.submit(str(tmp_path / "requests.parquet"), windows=3)
+    assert list(job.result().values()) == [800, 800, 800]
+    wait_until(lambda: len(monitor.evaluations()) == 3)
+    last, middle, first = monitor.evaluations()
+    assert (first.breached, middle.breached, last.breached) == (0, 3, 3)
+    assert {alarm.feature for alarm in monitor.alarms("firing")} == {"moved", ""}
+    # The same windows again are not judged again.
+    monitor.submit(str(tmp_path / "requests.parquet"), windows=2).result()
+    schedule = monitor.schedule("15 0 * * *", str(tmp_path / "requests.parquet"))
+    assert schedule.name == "monitor by jobs"
+    client.jobs.schedules.delete("monitor by jobs")
+    # A file of any size, in parts, on the cluster.
+    whole = client.monitors.create("whole file", model=registered, checks=[DriftCheck()], min_rows=1)
+    frame(5, 1.0).assign(id=range(800)).to_parquet(tmp_path / "whole.parquet", row_group_size=100)
+    assert list(whole.submit(str(tmp_path / "whole.parquet")).result().values()) == [800]
+    wait_until(lambda: len(whole.evaluations()) == 1)
+    assert [one.feature for one in whole.evaluations()[0].judged if one.breached] == ["moved"]
+    assert len(monitor.evaluations()) == 3
+    metrics = httpx.get(f"{server.url.rstrip('/')}/metrics", headers={"Authorization": f"token {server.token}"}).text
+    assert 'jupyter_ext_monitor_alarms{model="watched/1",monitor="by jobs"' in metrics
 
 
 @pytest.mark.parametrize(
@@ -108,7 +257,8 @@ def test_the_magic_compares_with_a_stored_profile_and_keeps_the_report(shell: In
         ("before number", "The current data must be a DataFrame, an Arrow table or a Profile, not int"),
         ("before after --alpha 7", "alpha must be between 0 and 1"),
         ("before after --model churn/1", "give --save NAME too"),
-        ("before after --method mmd", "invalid choice"),
+        ("before after --method guess", "invalid choice"),
+        ("nobody/3 after", "neither a variable nor a stored profile 'nobody/3'"),
         ("before", "required"),
     ],
 )

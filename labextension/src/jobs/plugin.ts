@@ -3,10 +3,10 @@ import { ICommandPalette, Notification } from '@jupyterlab/apputils';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator, type TranslationBundle } from '@jupyterlab/translation';
 import { type ClusterEvent, clustersApi } from '../api/clusters';
-import { ServerEvents } from '../api/events';
+import type { ServerEvents } from '../api/events';
 import { isFinal, jobsApi } from '../api/jobs';
 import { ClustersModel } from '../clusters/model';
-import { CommandIDs, IJobs, TRANSLATION_DOMAIN } from '../tokens';
+import { CommandIDs, IJobs, IServerEvents, TRANSLATION_DOMAIN } from '../tokens';
 import { addClusterCommands, addJobCommands, told } from './commands';
 import { JobsModel, type StateChange } from './model';
 import { JobNotebooks } from './notebooks';
@@ -23,9 +23,11 @@ export const jobsPlugin: JupyterFrontEndPlugin<JobsModel> = {
   description: 'A side panel with the jobs of this server: their progress, logs, checkpoints and history.',
   autoStart: true,
   provides: IJobs,
+  requires: [IServerEvents],
   optional: [ITranslator, ICommandPalette, ILayoutRestorer, ISettingRegistry],
   activate: (
     app: JupyterFrontEnd,
+    events: ServerEvents,
     translator: ITranslator | null,
     palette: ICommandPalette | null,
     restorer: ILayoutRestorer | null,
@@ -33,7 +35,6 @@ export const jobsPlugin: JupyterFrontEndPlugin<JobsModel> = {
   ): JobsModel => {
     const trans = (translator ?? nullTranslator).load(TRANSLATION_DOMAIN);
     const { serverSettings } = app.serviceManager;
-    const events = new ServerEvents(serverSettings);
     const model = new JobsModel(jobsApi(serverSettings), events.stream<JobEvent>('job'));
     const clusters = new ClustersModel(clustersApi(serverSettings), model, events.stream<ClusterEvent>('cluster'));
     const run = (command: string, job_id: string): void => void app.commands.execute(command, { job_id });
