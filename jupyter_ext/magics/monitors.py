@@ -105,7 +105,8 @@ class MonitorMagics(ClientMagics):
         profiles = self.client.monitors.profiles(model=f"{model}/{number}")
         if not profiles:
             raise UsageError(f"No profile is kept with {model} version {number}.")
-        return profiles[0]
+        newest: StoredProfile = profiles[0]
+        return newest
 
     def _unknown(self, name: str) -> str:
         frames = [key for key, value in self.variables.items() if not key.startswith("_") and _comparable(value)]
