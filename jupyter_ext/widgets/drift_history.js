@@ -152,7 +152,7 @@ function historyOf(history, prefix) {
   const table = h("div");
   const cells = lines.map((_, row) => chunks.map((_, column) => h("td", { role: "gridcell", onclick: () => choose(row, column) })));
   const width = Math.min(84, Math.max(8, Math.floor(800 / chunks.length)));
-  const every = Math.max(1, Math.ceil((Math.max(...chunks.map((each) => each.length)) * 6.4 + 8) / width));
+  const every = Math.max(1, Math.ceil((Math.max(...chunks.map((each) => each.length)) * 6.4 + 16) / width));
   const grid = h(
     "table",
     { class: "jx-heat", role: "grid", "aria-label": "Alarms by feature and chunk", style: `--jx-cell: ${width}px`, onkeydown: onGridKey },

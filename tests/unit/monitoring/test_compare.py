@@ -219,6 +219,19 @@ def test_histograms_are_shares_of_the_same_bins() -> None:
                 assert sum(histogram[side]) + histogram["missing"][place] == pytest.approx(1), name
 
 
+def test_histograms_have_the_quantiles_of_numbers() -> None:
+    reference, current = frame(2_000, 1), frame(1_000, 2, shift=5)
+    for left, right in forms(reference, current).values():
+        histograms = drift(left, right).histograms
+        assert histograms["colour"]["quantiles"] is None
+        found = histograms["moved"]["quantiles"]
+        for side, rows in (("reference", reference), ("current", current)):
+            below = [(rows["moved"] <= value).mean() for value in found[side]]
+            assert below == pytest.approx(found["ranks"], abs=0.01)
+    nothing = drift(reference, current.assign(moved=np.nan)).histograms["moved"]
+    assert nothing["quantiles"] is None
+
+
 def test_a_report_is_plain_json_and_what_the_api_takes() -> None:
     report = drift(frame(300, 1), frame(300, 2, shift=1))
     facts = json.loads(json.dumps(report.to_dict(), allow_nan=False))
