@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -238,7 +239,8 @@ class MonitorHandle:
         models = {check.model: self._model(check.model) for check in monitor.checks if isinstance(check, MetricCheck)}
         return Round(
             monitor=monitor,
-            source=source,
+            # A job runs in a folder of its own.
+            source=source if "://" in source else os.path.abspath(source),
             storage_options=dict(storage_options or {}),
             profile=profile,
             rows=dataset.value.blob if dataset is not None else None,
@@ -257,6 +259,7 @@ class MonitorHandle:
         return f"<monitor {self.value.name!r} of {_watched(self.value)}: {_state(self.value)}>"
 
     def _repr_html_(self) -> str:
+        self.refresh()
         alarms = self.alarms("active")
         about = f"<b>{escape(self.value.name)}</b> watches {escape(_watched(self.value))}: {escape(_state(self.value))}"
         return f"<div>{about}</div>" + (alarms._repr_html_() if alarms else "")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.isotonic import IsotonicRegression
-from sklearn.model_selection import StratifiedShuffleSplit
+from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit
 
 from jupyter_ext.monitoring.statistics import Floats
 
@@ -34,7 +34,9 @@ _RATIOS: dict[str, _Ratio] = {
 }
 CLASSIFICATION_METRICS = ("roc_auc", *_RATIOS)
 #: Bins and splits with which is decided whether calibrating helps.
-_BINS, _SPLITS = 10, 3
+_BINS, _SPLITS, _FOLDS = 10, 3, 10
+#: The fewest rows that these splits hold out; a smaller reference is held out as a whole, a tenth at a time.
+_HELD_OUT = 1_000
 #: Scores that tell the classes apart this well are not calibrated: isotonic regression would only fit their few errors.
 _PERFECT_AUC = 0.999
 
@@ -104,7 +106,8 @@ def _roc_auc(rows: ClassScores) -> tuple[float, Floats, Floats]:
 def calibrator(score: Floats, y: Floats) -> Callable[[Floats], Floats]:
     """Return what turns scores of one class into probabilities: isotonic regression, or nothing where it does not help.
 
-    It helps where the expected calibration error on held-out tenths (three stratified splits) gets smaller.
+    It helps where the expected calibration error on held-out tenths gets smaller: of three stratified splits as
+    published, and of all ten where three hold too few rows to say.
 
     Parameters
     ----------
@@ -115,7 +118,11 @@ def calibrator(score: Floats, y: Floats) -> Callable[[Floats], Floats]:
     if class_metric("roc_auc", labelled)[0] > _PERFECT_AUC:
         return _as_it_is
     # The splits are part of the method as published, so their seed is not the caller's.
-    splits = StratifiedShuffleSplit(n_splits=_SPLITS, test_size=0.1, random_state=42)
+    splits: StratifiedShuffleSplit | StratifiedKFold
+    splits = StratifiedShuffleSplit(n_splits=_SPLITS, test_size=1 / _FOLDS, random_state=42)
+    if _SPLITS * len(y) < _FOLDS * _HELD_OUT:
+        fewest = int(min(y.sum(), len(y) - y.sum()))
+        splits = StratifiedKFold(min(_FOLDS, fewest), shuffle=True, random_state=42)
     held_out = [(test, _isotonic(score[train], y[train])(score[test])) for train, test in splits.split(score, y)]
     rows = np.concatenate([test for test, _ in held_out])
     calibrated = np.concatenate([p for _, p in held_out])

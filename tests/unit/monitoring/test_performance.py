@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import ndtr
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LogisticRegression
@@ -209,6 +210,18 @@ def test_scores_that_are_calibrated_stay_as_they_are_and_others_do_not() -> None
     assert np.abs(calibrator(p**3, y)(p**3) - p).mean() < 0.02
     separable = calibrator(p, (p > 0.5).astype(float))
     assert separable(p) is p
+
+
+def test_a_small_reference_is_calibrated_where_its_scores_are_timid() -> None:
+    """A reference of 500 rows, scores shrunk towards one half: the estimate is its own accuracy all the same."""
+    rng = np.random.default_rng(0)
+    p = ndtr(rng.normal(scale=4, size=500))
+    y = (rng.random(500) < p).astype(float)
+    timid = 0.5 + 0.6 * (p - 0.5)
+    calibrated = calibrator(timid, y)(timid)
+    said = timid > 0.5
+    assert np.where(said, timid, 1 - timid).mean() < 0.8
+    assert np.where(said, calibrated, 1 - calibrated).mean() == pytest.approx((said == y).mean(), abs=0.02)
 
 
 def test_a_metric_with_labels_is_scikit_learns_and_its_variance_that_of_resampling() -> None:
