@@ -154,7 +154,7 @@ def move_sentence(move: AliasMove) -> str:
 
     Examples
     --------
-    >>> from datetime import UTC
+    >>> from datetime import UTC, datetime
     >>> move_sentence(AliasMove(id=1, model="m", alias="champion", from_version=1, to_version=2, actor="ada",
     ...                         at=datetime(2026, 1, 1, tzinfo=UTC)))
     '@champion of m now points to version 2 (before: version 1).'

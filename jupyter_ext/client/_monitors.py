@@ -155,10 +155,9 @@ class MonitorHandle:
         import numpy as np
         import pandas as pd
 
-        found = [
-            Measurement.model_validate(item)
-            for item in self._transport.pages(self._path("measurements"), check=check, feature=feature, limit=100)
-        ]
+        path, many = self._path("measurements"), 500 if feature is not None else 20
+        items = self._transport.pages(path, check=check, feature=feature, limit=many)
+        found = [Measurement.model_validate(item) for item in items]
         rows = []
         for one in reversed(found):
             value, threshold = one.value, one.threshold

@@ -42,7 +42,8 @@ class Monitors:
     >>> report = drift(client.monitors.profile("biopsies"), later)
     >>> client.monitors.save_report("daily", report).drifted
     ('mean area',)
-    >>> monitor = client.monitors.create("cells", profile=stored, checks=[QualityCheck()], fire_after=1)
+    >>> sane = QualityCheck(ranges={"mean area": (0, None)}, learned=False)
+    >>> monitor = client.monitors.create("cells", profile=stored, checks=[sane], fire_after=1)
     >>> monitor.check(X[300:].assign(**{"mean area": -1.0}))[0].fired[0].message
     "100 % of 'mean area' is outside of its range (at most 1 %)."
     >>> monitor.delete()

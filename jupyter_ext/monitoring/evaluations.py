@@ -157,11 +157,11 @@ class Evaluations:
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def windows(self, monitor: Monitor, query: Query) -> Page[Evaluation]:
-        """Return the judged windows of a monitor, newest first, each with all that was measured."""
+        """Return the judged windows of a monitor, newest first, each with the rules that it broke."""
         table = tables.evaluation
         with self._store.read() as tx:
             rows, cursor = paginate(tx, sa.select(table).where(table.c.monitor_id == monitor.id), table.c.id, query)
-            judged = _judged(tx, [row["id"] for row in rows])
+            judged = _judged(tx, [row["id"] for row in rows], breached=True)
         return Page(items=[Evaluation(**row, judged=judged[row["id"]]) for row in rows], next_cursor=cursor)
 
     def measurements(self, monitor: Monitor, query: MeasurementQuery) -> Page[Measurement]:
@@ -278,10 +278,13 @@ def alarm_of(row: Any, monitor: str, model: str | None) -> Alarm:
     return Alarm(**{name: row[name] for name in _ALARM_FIELDS}, monitor=monitor, model=model)
 
 
-def _judged(tx: Transaction, evaluation_ids: Sequence[str]) -> dict[str, list[Judged]]:
+def _judged(tx: Transaction, evaluation_ids: Sequence[str], breached: bool = False) -> dict[str, list[Judged]]:
+    """Return what was measured in windows: all of it, or only what broke a rule."""
     table = tables.measurement
     found: dict[str, list[Judged]] = defaultdict(list)
     statement = sa.select(table).where(table.c.evaluation_id.in_(evaluation_ids))
+    if breached:
+        statement = statement.where(table.c.breached)
     for row in tx.all(statement.order_by(table.c.evaluation_id, table.c.position)):
         values = {key: value for key, value in row.items() if key not in ("evaluation_id", "position")}
         found[row["evaluation_id"]].append(Judged(**values))

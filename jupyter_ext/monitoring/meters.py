@@ -18,10 +18,17 @@ _MOST = 200
 
 
 class Meters:
-    """Gauges of what the database holds, set in the watcher's thread, so that a scrape costs the event loop nothing."""
+    """Gauges of what the database holds, set in the watcher's thread, so that a scrape costs the event loop nothing.
 
-    def __init__(self, store: Store, registry: CollectorRegistry | None = None) -> None:
+    Parameters
+    ----------
+    owner
+        Whose monitors they are of.
+    """
+
+    def __init__(self, store: Store, owner: str, registry: CollectorRegistry | None = None) -> None:
         self._store = store
+        self._owner = owner
         registry = registry or REGISTRY
         self._alarms = _meter(
             Gauge, "jupyter_ext_monitor_alarms", "Alarms of a monitor now.", (*_MONITOR, "state"), registry
@@ -66,18 +73,18 @@ class Meters:
             windows = tx.all(
                 sa.select(*whose, window.c.n_rows, window.c.breached, window.c.end)
                 .join(window, window.c.monitor_id == monitor.c.id)
-                .where(window.c.id.in_(last))
+                .where(window.c.id.in_(last), monitor.c.owner == self._owner)
             )
             counts = tx.all(
                 sa.select(*whose, alarm.c.state, sa.func.count().label("n"))
                 .join(alarm, alarm.c.monitor_id == monitor.c.id)
-                .where(active)
+                .where(active, monitor.c.owner == self._owner)
                 .group_by(*whose, alarm.c.state)
             )
             firing = tx.all(
                 sa.select(*whose, alarm.c.check, alarm.c.feature, alarm.c.aspect, alarm.c.value)
                 .join(alarm, alarm.c.monitor_id == monitor.c.id)
-                .where(alarm.c.state == "firing")
+                .where(alarm.c.state == "firing", monitor.c.owner == self._owner)
                 .order_by(alarm.c.id.desc())
                 .limit(_MOST)
             )

@@ -382,7 +382,10 @@ class Alarm(Value):
 
 
 class Evaluation(Value):
-    """A judged window. ``skipped`` tells why a window changed no alarm: too few rows, older than one judged before."""
+    """A judged window; in lists, ``judged`` has only the rules that it broke.
+
+    ``skipped`` tells why a window changed no alarm: too few rows, or older than one that was judged before.
+    """
 
     id: str
     monitor_id: str

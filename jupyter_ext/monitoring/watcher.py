@@ -34,22 +34,31 @@ _WAITS_S = (10.0, 30.0, 120.0, 600.0, 3600.0)
 class MonitorWatcher(LoggingConfigurable):
     """Takes in what jobs measured, sends what is to be sent, and keeps the meters for Prometheus.
 
+    Parameters
+    ----------
+    owner
+        Whose monitors the meters are of; those of others are not for this server's readers.
+
+    Notes
+    -----
     Several servers may run one on the same database: each message is taken by one of them at a time. A message whose
     sender died in the middle is sent again, under the same id.
     """
 
-    inbox_every_s = Float(10.0, help="How often to look for windows that jobs measured, in seconds.").tag(config=True)
+    inbox_every_s = Float(
+        10.0, help="How often to look for windows that jobs measured, and to set the meters, in seconds."
+    ).tag(config=True)
     resend_s = Float(
         60.0,
         help="How often an Alertmanager is told again of an alarm that lasts; it forgets one after five times that.",
     ).tag(config=True)
     give_up_after_s = Float(86_400.0, help="How long a message is tried to be delivered, in seconds.").tag(config=True)
 
-    def __init__(self, monitors: MonitorService, **kwargs: Any) -> None:
+    def __init__(self, monitors: MonitorService, *, owner: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._monitors = monitors
         self._store = monitors.store
-        self._meters = Meters(monitors.store)
+        self._meters = Meters(monitors.store, owner)
         self._client: Any = None
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -71,10 +80,12 @@ class MonitorWatcher(LoggingConfigurable):
         looks = 0
         while not self._stopping.is_set():
             try:
-                if looks % max(1, int(self.inbox_every_s / _LOOK_S)) == 0:
+                seldom = looks % max(1, int(self.inbox_every_s / _LOOK_S)) == 0
+                if seldom:
                     self.take_in()
                 self.send_due()
-                self._meters.refresh()
+                if seldom:
+                    self._meters.refresh()
             except JupyterExtError as error:
                 self.log.warning("Monitors wait: %s", error)
             except Exception:
@@ -92,7 +103,11 @@ class MonitorWatcher(LoggingConfigurable):
         # In the order in which they were written, so that no window comes after a later one.
         for info in sorted(letters, key=lambda info: info.path):
             try:
-                letter = Letter.model_validate_json(self._store.objects.get(info.path))
+                data = self._store.objects.get(info.path)
+            except NotFound:
+                continue  # another server was quicker
+            try:
+                letter = Letter.model_validate_json(data)
                 monitor = self._monitors.get(letter.monitor_id, owner=letter.owner)
                 self._monitors.evaluations.record(monitor, letter.evaluation)
                 taken += 1

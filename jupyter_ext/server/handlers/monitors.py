@@ -93,7 +93,7 @@ def delete_monitor(call: Call, monitor_id: str) -> None:
 
 @route("GET", "/monitors/{monitor_id}/evaluations", resource="monitors", tracks_activity=False)
 def list_evaluations(call: Call, monitor_id: str, query: Query) -> Page[Evaluation]:
-    """List the windows that a monitor judged, newest first."""
+    """List the windows that a monitor judged, newest first, each with the rules that it broke."""
     service = call.workspace.monitors
     return service.evaluations.windows(service.get(monitor_id, owner=call.user), query)
 

@@ -93,7 +93,7 @@ def service(store: Any) -> MonitorService:
 
 @pytest.fixture
 def watcher(service: MonitorService) -> Iterator[MonitorWatcher]:
-    made = MonitorWatcher(service)
+    made = MonitorWatcher(service, owner="ada")
     yield made
     made.stop()
 
@@ -192,7 +192,7 @@ def test_what_a_server_did_not_send_the_next_one_sends(service: MonitorService, 
     on = watching(service, WebhookRoute(url=receiver.url))
     service.evaluations.record(on, window(0, 1e-9))
     # Two start at once, on a database that one of them has just left.
-    both = [MonitorWatcher(MonitorService(store)) for _ in range(2)]
+    both = [MonitorWatcher(MonitorService(store), owner="ada") for _ in range(2)]
     for one in both:
         one.start()
     deadline = time.monotonic() + 20
@@ -230,7 +230,7 @@ def test_letters_of_jobs_are_judged_in_order_and_taken_once(
 def test_prometheus_reads_what_the_database_holds(service: MonitorService, store: Any) -> None:
     on = watching(service, fire_after=2)
     registry = CollectorRegistry()
-    meters = Meters(store, registry)
+    meters, theirs = Meters(store, "ada", registry), CollectorRegistry()
     for day in range(2):
         service.evaluations.record(on, window(day, 1e-9, 0.9))
     service.evaluations.record(on, window(2, 1e-9, 1e-9))
@@ -244,6 +244,8 @@ def test_prometheus_reads_what_the_database_holds(service: MonitorService, store
     assert f"jupyter_ext_monitor_window_rows{{{whose}}} 1000.0" in text
     assert f"jupyter_ext_monitor_window_breaches{{{whose}}} 2.0" in text
     assert 'jupyter_ext_monitor_deliveries_total{outcome="delivered",route="webhook"} 1.0' in text
+    Meters(store, "eve", theirs).refresh()
+    assert "daily" not in generate_latest(theirs).decode()
     service.delete(on.id, owner="ada")
     meters.refresh()
     assert 'monitor="daily"' not in generate_latest(registry).decode()
