@@ -31,6 +31,8 @@ from jupyter_ext.monitoring import (
     drift,
 )
 from jupyter_ext.monitoring.methods import METHODS
+from support import server as servers
+from support.receiver import Receiver
 from support.server import Server
 
 
@@ -248,6 +250,34 @@ def test_jobs_measure_where_the_rows_lie(registered: Any, client: Any, server: S
     assert len(monitor.evaluations()) == 3
     metrics = httpx.get(f"{server.url.rstrip('/')}/metrics", headers={"Authorization": f"token {server.token}"}).text
     assert 'jupyter_ext_monitor_alarms{model="watched/1",monitor="by jobs"' in metrics
+
+
+def test_an_alarm_survives_a_killed_server_and_is_told_once(tmp_path: Path) -> None:
+    receiver = Receiver()
+    running = servers.start(tmp_path / "server")
+    try:
+        client = importlib.import_module("jupyter_ext").connect(running.url, running.token)
+        profile = client.monitors.save_profile("before", Profile.of(frame(1)))
+        route = WebhookRoute(url=receiver.url)
+        monitor = client.monitors.create(
+            "survivor", profile=profile, routes=[route], checks=[DriftCheck(anytime=False)]
+        )
+        assert not monitor.check(frame(2, 1.0))[0].fired
+        receiver.answers = [503]
+        assert len(monitor.check(frame(3, 1.0))[0].fired) == 1
+        wait_until(lambda: len(receiver.got) == 1)
+        running.process.kill()
+        running.process.wait()
+        running = servers.start(tmp_path / "server", port=int(running.url.rsplit(":")[-1].strip("/")))
+        wait_until(lambda: monitor.deliveries()[0].state == "delivered")
+        assert len(receiver.got) == 2
+        assert len({headers["webhook-id"] for headers, _ in receiver.got}) == 1
+        assert not monitor.check(frame(4, 1.0))[0].fired
+        assert [(one.state, one.breaches) for one in monitor.alarms()] == [("firing", 3)]
+        client.transport.close()
+    finally:
+        running.stop()
+        receiver.close()
 
 
 @pytest.mark.parametrize(
