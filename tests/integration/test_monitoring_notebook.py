@@ -36,7 +36,7 @@ print(json.dumps({
     "fired": sorted(fired),
     "numbers": [each.number for each in judged],
     "looked_at": list(looked_at.values()),
-    "left": len(workspace.monitors.list()),
+    "left": [each.name for each in workspace.monitors.list() if each.name.startswith("tumours")],
 }, default=str))
 """
 
@@ -137,4 +137,4 @@ def test_alarms_fire_once_on_the_second_day(executed: nbformat.NotebookNode, fin
 def test_a_job_measures_the_last_days(executed: nbformat.NotebookNode, findings: dict[str, Any]) -> None:
     assert findings["looked_at"] == [120, 120, 120]
     assert _shown(executed, "import time").count("<tr>") == 4
-    assert findings["left"] == 0
+    assert findings["left"] == []
