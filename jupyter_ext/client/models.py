@@ -80,7 +80,7 @@ class Models:
             A few rows of input, from which the signature is inferred. They are not stored.
         training
             The rows it learned from. Their profile is kept with the version, as what later data are compared with.
-            Default: those of the data set that it comes from.
+            Default: those of the data set that it comes from, without their key.
         dataset, label_set, job
             Where the model comes from: objects of this client, or ids. Naming the job is enough when it was submitted
             with its label set.
@@ -194,7 +194,9 @@ class Models:
     def _profile_of_dataset(self, version: ModelVersion) -> Profile | None:
         assert version.dataset_id is not None
         try:
-            return self._profile_of(self._client.datasets.by_id(version.dataset_id).frame())
+            dataset = self._client.datasets.by_id(version.dataset_id)
+            # The key names rows; that later rows have other names is no drift.
+            return self._profile_of(dataset.frame().drop(columns=dataset.key))
         except Invalid as error:
             warnings.warn(
                 f"Version {version.version} of {version.name} is registered, without a profile of its data: {error}",

@@ -219,7 +219,9 @@ def _outliers(current: pd.DataFrame, check: OutlierCheck, reference: Reference) 
             f"The check {check.name!r} needs the rows of the reference: give the monitor the data set, dataset=…."
         )
     rows = as_frame(reference.rows(), "The reference")
-    wanted = list(check.features) if check.features is not None else [c for c in rows.columns if c in current.columns]
+    known = reference.profile.columns if reference.profile is not None else rows.columns
+    usable = [name for name in rows.columns if name in current.columns and name in known]
+    wanted = list(check.features) if check.features is not None else usable
     lost = [name for name in wanted if name not in rows.columns or name not in current.columns]
     if lost or not wanted:
         raise Invalid(f"The check {check.name!r} looks at {', '.join(lost) or 'nothing'}, which one side has not.")
