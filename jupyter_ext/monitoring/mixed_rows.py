@@ -105,8 +105,13 @@ class Encoder:
             raise Invalid(f"Columns of the reference are missing: {', '.join(absent)}.", columns=absent)
         n = len(frame)
         numbers = np.empty((n, len(self.numbers)))
-        for i, name in enumerate(self.numbers):
-            numbers[:, i] = _numbers(frame[name], is_moment=name in self.moments)
+        # Plain numbers together: of one row, taking columns one by one would be most of the work.
+        plain = {str(name) for name, dtype in frame.dtypes.items() if _is_plain(dtype)} - self.moments
+        at_once = [place for place, name in enumerate(self.numbers) if name in plain]
+        numbers[:, at_once] = frame[[self.numbers[place] for place in at_once]].to_numpy(np.float64)
+        for place, name in enumerate(self.numbers):
+            if name not in plain:
+                numbers[:, place] = _numbers(frame[name], is_moment=name in self.moments)
         if np.isinf(numbers).any():
             name = self.numbers[int(np.isinf(numbers).any(axis=0).argmax())]
             raise Invalid(
@@ -133,9 +138,13 @@ def _is_missing(value: Any) -> bool:
     return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
 
 
+def _is_plain(dtype: Any) -> bool:
+    return isinstance(dtype, np.dtype) and dtype.kind in "iufb"
+
+
 def _numbers(series: pd.Series[Any], *, is_moment: bool) -> Floats:
     dtype = series.dtype
-    if not is_moment and isinstance(dtype, np.dtype) and dtype.kind in "iufb":
+    if not is_moment and _is_plain(dtype):
         return np.asarray(series, dtype=np.float64)
     wrong = Invalid(
         f"Column '{series.name}' cannot be read as {'datetimes' if is_moment else 'numbers'}, as the reference's is.",

@@ -168,11 +168,13 @@ def as_frame(data: Any, what: str = "The frame") -> pd.DataFrame:
         raise Invalid(f"{what} has no columns.")
     if not len(frame):
         raise Invalid(f"{what} has no rows.")
+    if frame.columns.is_unique and all(isinstance(name, str) for name in frame.columns):
+        return frame
     names = frame.columns.map(str)
     if names.has_duplicates:
         twice = sorted(set(names[names.duplicated()]))
         raise Invalid(f"{what} has several columns of the same name: {', '.join(twice)}. Rename them.", columns=twice)
-    return frame if names.equals(frame.columns) else frame.set_axis(names, axis=1)
+    return frame.set_axis(names, axis=1)
 
 
 def check_kinds(kinds: Mapping[str, Kind] | None, columns: list[str]) -> dict[str, Kind]:
