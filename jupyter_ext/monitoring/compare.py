@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,7 +27,7 @@ from jupyter_ext.monitoring.ranks import (
     sample_distance,
     wasserstein_test,
 )
-from jupyter_ext.monitoring.report import DriftReport
+from jupyter_ext.monitoring.report import DriftReport, no_rows
 from jupyter_ext.monitoring.rows import joint_test, rows_test
 from jupyter_ext.monitoring.samples import (
     CategorySample,
@@ -160,6 +161,8 @@ def drift(
         n_current=_rows(current),
         histograms={feature: outcome.histogram for feature, outcome in tested.items() if outcome.histogram},
         notes=notes,
+        # A report keeps no rows alive.
+        _find_rows=weakref.ref(current) if isinstance(current, pd.DataFrame) else no_rows,
     )
 
 

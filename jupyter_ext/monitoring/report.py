@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,10 @@ _CONTROL: dict[Correction, str] = {
     "bonferroni": "with a chance of {alpha:.3g} of any false alarm (Bonferroni)",
     "none": "at a level of {alpha:.3g} a feature, not corrected for their number",
 }
+
+
+def no_rows() -> None:
+    """Find no rows: a profile has none."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -50,6 +54,8 @@ class DriftReport:
     n_current: int
     histograms: Mapping[str, Histogram] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
+    #: Finds the current rows while somebody else still has them, so that the view can show those of a bin.
+    _find_rows: Callable[[], pd.DataFrame | None] = field(default=no_rows, kw_only=True)
 
     @property
     def drifted(self) -> list[str]:
@@ -96,7 +102,12 @@ class DriftReport:
         """Show the interactive view, with a still picture of it for when no kernel runs."""
         from jupyter_ext.widgets import DriftView
 
-        DriftView(self)._ipython_display_()
+        current = self._find_rows()
+        same = current is not None and len(current) == self.n_current
+        DriftView(self, current=current if same else None)._ipython_display_()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_find_rows": no_rows}
 
     def _sorted(self) -> pd.DataFrame:
         return self.table.sort_values(["q_value"], kind="stable")

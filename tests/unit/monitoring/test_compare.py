@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import pickle
 import time
 from pathlib import Path
 
@@ -281,3 +283,16 @@ def test_a_stored_profile_is_compared_fast() -> None:
     started = time.process_time()
     drift(profile, current)
     assert time.process_time() - started < 2.0
+
+
+def test_a_report_shows_the_rows_it_compared_keeps_none_alive_and_pickles() -> None:
+    current = frame(100, 2)
+    report = drift(frame(100, 1), current)
+    assert report._find_rows() is current
+    again = pickle.loads(pickle.dumps(report))
+    assert again._find_rows() is None
+    pd.testing.assert_frame_equal(again.table, report.table)
+    del current
+    gc.collect()
+    assert report._find_rows() is None
+    assert drift(frame(100, 1), Profile.of(frame(100, 2)))._find_rows() is None
