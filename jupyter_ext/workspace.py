@@ -150,7 +150,7 @@ class Workspace(LoggingConfigurable):
         self.models = RegistryService(
             self.store, datasets=self.datasets, labels=self.labels, jobs=self.jobs, home=self.path, parent=self
         )
-        self.monitors = MonitorService(self.store, models=self.models, parent=self)
+        self.monitors = MonitorService(self.store, models=self.models, datasets=self.datasets, parent=self)
         self.watcher = MonitorWatcher(self.monitors, owner=self.user, parent=self)
         self.tracking = Tracking(self.store, self.models, self.log)
         self.clusters.has_live_jobs = self.jobs.has_live_jobs

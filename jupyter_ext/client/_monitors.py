@@ -18,7 +18,7 @@ from jupyter_ext.monitoring.values import (
     MetricCheck,
     Monitor,
     MonitorChange,
-    OutlierCheck,
+    MonitorReference,
 )
 
 if TYPE_CHECKING:
@@ -119,8 +119,8 @@ class MonitorHandle:
     ) -> Schedule:
         """Do as `submit` does again and again, by the clock: ``monitor.schedule("15 0 * * *", "s3://lake/requests")``.
 
-        The reference and the models of metrics are those of now; schedule anew when they changed. The schedule is
-        one of ``client.jobs.schedules``.
+        Each time the monitor's reference of then is taken, and nothing is measured while it is paused. The models of
+        metrics are those of now; schedule anew when they changed. The schedule is one of ``client.jobs.schedules``.
         """
         jobs = self._client.jobs.options(**{"name": f"monitor {self.value.name}"[:128], **options})
         return jobs.schedule(cron, _job(), self._round(source, windows, storage_options))
@@ -200,25 +200,8 @@ class MonitorHandle:
     def _reference(self) -> Reference:
         from jupyter_ext.monitoring.checks import Reference
 
-        monitor = self.value
-        profile = None
-        if monitor.profile_id is not None:
-            profile = self._client.monitors.profile(self._client.monitors.find_profile(monitor.profile_id))
-        dataset = self._dataset()
-        return Reference(profile, dataset.frame if dataset is not None else None, self._model)
-
-    def _dataset(self) -> Any:
-        """Return the data set whose rows are the reference, where a check asks for them and there is one."""
-        monitor = self.value
-        if not any(isinstance(check, OutlierCheck) for check in monitor.checks):
-            return None
-        dataset_id = monitor.dataset_id
-        if dataset_id is None and monitor.profile_id is not None:
-            dataset_id = self._client.monitors.find_profile(monitor.profile_id).dataset_id
-        if dataset_id is None and monitor.model is not None and "/" in monitor.model:
-            name, _, version = monitor.model.partition("/")
-            dataset_id = self._client.models.get(name, int(version)).dataset_id
-        return None if dataset_id is None else self._client.datasets.by_id(dataset_id)
+        stored = MonitorReference.model_validate(self._transport.get(self._path("reference")))
+        return Reference.of(stored, lambda digest: self._transport.download(f"blobs/{digest}"), self._model)
 
     def _model(self, ref: str) -> Any:
         name, _, version = ref.partition("/")
@@ -231,18 +214,12 @@ class MonitorHandle:
         if windows < 1:
             raise Invalid(f"windows is {windows}; look at one at least.")
         monitor = self.refresh()
-        profile = None
-        if monitor.profile_id is not None:
-            profile = self._client.monitors.find_profile(monitor.profile_id).blob
-        dataset = self._dataset()
         models = {check.model: self._model(check.model) for check in monitor.checks if isinstance(check, MetricCheck)}
         return Round(
-            monitor=monitor,
+            monitor_id=monitor.id,
             # A job runs in a folder of its own.
             source=source if "://" in source else os.path.abspath(source),
             storage_options=dict(storage_options or {}),
-            profile=profile,
-            rows=dataset.value.blob if dataset is not None else None,
             models=models,
             windows=windows,
         )

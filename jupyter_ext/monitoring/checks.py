@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from jupyter_ext.monitoring.values import (
     EvaluationSpec,
     Measured,
     MetricCheck,
+    MonitorReference,
     OutlierCheck,
     QualityCheck,
 )
@@ -45,11 +47,27 @@ class Reference:
         Gets the reference's rows, for the check of outliers.
     predict
         Gets the model of that name and version, for the checks of metrics.
+    profile_id
+        Of the stored profile, by which the server knows that the window was held against the right one.
     """
 
     profile: Profile | None = None
     rows: Callable[[], pd.DataFrame] | None = None
     predict: Callable[[str], Any] | None = None
+    profile_id: str | None = None
+
+    @classmethod
+    def of(
+        cls, stored: MonitorReference, blob: Callable[[str], bytes], predict: Callable[[str], Any] | None = None
+    ) -> Reference:
+        """Return a monitor's reference; ``blob`` gets the content of a digest."""
+        digest = stored.rows
+        return cls(
+            Profile.from_bytes(blob(stored.profile)) if stored.profile is not None else None,
+            (lambda: pd.read_parquet(io.BytesIO(blob(digest)))) if digest is not None else None,
+            predict,
+            stored.profile_id,
+        )
 
 
 def measure(current: pd.DataFrame | Profile, checks: Sequence[Check], reference: Reference) -> list[Measured]:
@@ -146,7 +164,16 @@ def evaluate(
     for start, end, rows in windows(frame, timestamp, period):
         name = f"{start:%Y%m%dT%H%M%SZ}/{end:%Y%m%dT%H%M%SZ}" if start is not None else key or _fingerprint(rows)
         measured = measure(rows, checks, reference)
-        made.append(EvaluationSpec(key=name, start=start, end=end, n_rows=len(rows), measured=measured))
+        made.append(
+            EvaluationSpec(
+                key=name,
+                profile_id=reference.profile_id,
+                start=start,
+                end=end,
+                n_rows=len(rows),
+                measured=measured,
+            )
+        )
     return made
 
 

@@ -51,7 +51,7 @@ class Evaluations:
         Invalid
             It measures for a check that the monitor has not, or a rule twice.
         Conflict
-            The monitor is paused.
+            The monitor is paused, or was given another reference since the window was measured.
         """
         checks = {check.name: check for check in monitor.checks}
         unknown = sorted({one.check for one in spec.measured} - set(checks))
@@ -74,13 +74,15 @@ class Evaluations:
                 raise NotFound(f"There is no monitor {monitor.name!r}.")
             if not row["enabled"]:
                 raise Conflict(f"Monitor {monitor.name!r} is paused. Let it go on first: monitor.resume().")
+            if spec.profile_id not in (None, row["profile_id"]):
+                raise Conflict(f"Monitor {monitor.name!r} has another reference by now. Measure the window again.")
             skipped = _skipped(row, spec)
             number = None if skipped else row["evaluations"] + 1
             judged = [alarms.judge(checks[one.check], one, number or row["evaluations"] + 1) for one in spec.measured]
             made = {
                 "id": new_id("evaluation"),
                 "monitor_id": monitor.id,
-                **spec.model_dump(exclude={"measured"}),
+                **spec.model_dump(exclude={"measured", "profile_id"}),
                 "number": number,
                 "breached": sum(one.breached for one in judged),
                 "skipped": skipped,
@@ -109,24 +111,33 @@ class Evaluations:
     def _move(
         self, tx: Transaction, monitor: Monitor, judged: Sequence[Judged], at: datetime
     ) -> tuple[list[Alarm], list[Alarm]]:
-        """Move the alarms of a monitor on; return which fired and which were resolved."""
+        """Move the alarms of a monitor on; return which fired and which were resolved.
+
+        A rule that its check no longer has, because the feature is gone from the rows, is not broken: its alarm would
+        last for ever.
+        """
         table = tables.alarm
         checks = {check.name: check for check in monitor.checks}
         active = sa.select(table).where(table.c.monitor_id == monitor.id, table.c.state.in_(("pending", "firing")))
         known = {(row["check"], row["feature"], row["aspect"]): row for row in tx.all(active)}
+        made, rules = {one.check for one in judged}, {_rule(one) for one in judged}
+        gone: list[tuple[_Rule, Judged | None]] = [
+            (rule, None) for rule in known if rule[0] in made and rule not in rules
+        ]
         fired, resolved = [], []
-        for one in judged:
-            row = known.get(_rule(one))
-            if one.value is None or (row is None and not one.breached):
+        for rule, one in [*((_rule(one), one) for one in judged if one.value is not None), *gone]:
+            row = known.get(rule)
+            breached = one is not None and one.breached
+            if row is None and not breached:
                 continue
             before = alarms.Standing(row["state"], row["breaches"], row["calm"]) if row is not None else None
-            after = alarms.step(before, one.breached, monitor.fire_after, monitor.resolve_after)
+            after = alarms.step(before, breached, monitor.fire_after, monitor.resolve_after)
             if after is None:
                 if row is not None:
                     tx.execute(sa.delete(table).where(table.c.id == row["id"]))
                 continue
             facts: dict[str, Any] = {"state": after.state, "breaches": after.breaches, "calm": after.calm}
-            if one.breached:
+            if one is not None and one.breached:
                 facts |= {"value": one.value, "threshold": one.threshold, "comparator": one.comparator}
                 facts["message"] = alarms.sentence(checks[one.check], one)
             if after.state == "firing" and (before is None or before.state != "firing"):
@@ -135,7 +146,7 @@ class Evaluations:
                 facts["resolved_at"] = at
             if row is None:
                 new = {"id": new_id("alarm"), "monitor_id": monitor.id, "began_at": at, **facts}
-                new |= dict(zip(("check", "feature", "aspect"), _rule(one), strict=True))
+                new |= dict(zip(("check", "feature", "aspect"), rule, strict=True))
                 tx.execute(sa.insert(table).values(new))
                 now_row = {"fired_at": None, "resolved_at": None, **new}
             else:

@@ -12,6 +12,7 @@ from traitlets.config import LoggingConfigurable
 from jupyter_ext.errors import Conflict, Invalid, NotFound
 from jupyter_ext.monitoring.container import read_header
 from jupyter_ext.monitoring.evaluations import Evaluations
+from jupyter_ext.monitoring.notices import Notice, take_down
 from jupyter_ext.monitoring.tables import alarm, drift_report, feature_drift, monitor, profile
 from jupyter_ext.monitoring.values import (
     DriftReportSpec,
@@ -20,7 +21,9 @@ from jupyter_ext.monitoring.values import (
     Monitor,
     MonitorChange,
     MonitorQuery,
+    MonitorReference,
     MonitorSpec,
+    OutlierCheck,
     ProfileQuery,
     ProfileSpec,
     QualityCheck,
@@ -32,6 +35,7 @@ from jupyter_ext.store import Store, now, paginate
 from jupyter_ext.values import Page, new_id
 
 if TYPE_CHECKING:
+    from jupyter_ext.datasets.service import DatasetService
     from jupyter_ext.registry.service import RegistryService
     from jupyter_ext.store import Transaction
 
@@ -43,12 +47,22 @@ class MonitorService(LoggingConfigurable):
     ----------
     models
         Looks up the model versions that profiles and reports are about.
+    datasets
+        Looks up the rows of references.
     """
 
-    def __init__(self, store: Store, *, models: RegistryService | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        models: RegistryService | None = None,
+        datasets: DatasetService | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.store = store
         self.models = models
+        self.datasets = datasets
         self.evaluations = Evaluations(store, self.log)
 
     def save_profile(self, spec: ProfileSpec, *, owner: str) -> StoredProfile:
@@ -145,23 +159,27 @@ class MonitorService(LoggingConfigurable):
             There is a monitor of that name.
         """
         model = self._version(spec.model)
+        with self.store.read() as tx:
+            profile_id = _profile_to_compare_with(tx, spec, model, owner)
         row = {
             **spec.model_dump(mode="json", exclude={"model", "profile_id"}),
             "model": model,
+            "profile_id": profile_id,
             **_stamp("monitor", owner),
             "enabled": True,
             "evaluations": 0,
             "last_end": None,
         }
+        notice = self._notice(_monitor(row, {}))
         with self.store.write() as tx:
             tx.lock("monitor", owner, spec.name)
             taken = sa.select(monitor.c.id).where(monitor.c.owner == owner, monitor.c.name == spec.name)
             if tx.scalar(taken) is not None:
                 raise Conflict(f"There is a monitor {spec.name!r} already; delete it first, or take another name.")
-            row["profile_id"] = _reference(tx, spec, model, owner)
             tx.execute(sa.insert(monitor).values(row))
+            notice.post(self.store.objects)
         self.log.info("Monitor %s watches %s", spec.name, model or spec.dataset_id or spec.profile_id)
-        return _monitor(row, {})
+        return notice.monitor
 
     def get(self, monitor_id: str, *, owner: str) -> Monitor:
         """Return a monitor by its id."""
@@ -177,19 +195,38 @@ class MonitorService(LoggingConfigurable):
             active = _active(tx, [row["id"] for row in rows])
         return Page(items=[_monitor(row, active) for row in rows], next_cursor=cursor)
 
+    def reference(self, monitor_id: str, *, owner: str) -> MonitorReference:
+        """Return what a monitor's windows are measured against."""
+        return self._notice(self.get(monitor_id, owner=owner)).reference
+
     def change(self, monitor_id: str, change: MonitorChange, *, owner: str) -> Monitor:
-        """Pause a monitor or let it go on; give it another reference, with which it begins anew."""
+        """Pause a monitor or let it go on; give it another reference, with which it begins anew.
+
+        Raises
+        ------
+        Invalid
+            The profile is unknown.
+        Conflict
+            It was given another reference in the same moment.
+        """
+        before = self.get(monitor_id, owner=owner)
+        facts = change.model_dump(exclude_none=True)
+        if "profile_id" in facts:
+            with self.store.read() as tx:
+                _require_profile(tx, facts["profile_id"], owner)
+            if facts["profile_id"] != before.profile_id:
+                facts["evaluations"] = 0
+        notice = self._notice(before.model_copy(update=facts))
         with self.store.write() as tx:
             tx.lock("monitor", monitor_id)
             row = _own(tx, monitor, monitor_id, owner, "monitor")
-            facts = change.model_dump(exclude_none=True)
-            if "profile_id" in facts:
-                _require_profile(tx, facts["profile_id"], owner)
-                if facts["profile_id"] != row["profile_id"]:
-                    facts["evaluations"] = 0
-                    self.evaluations.settle(tx, _monitor(row, {}))
+            if row["profile_id"] != before.profile_id:
+                raise Conflict(f"Monitor {before.name!r} was given another reference just now; look at it again.")
+            if "evaluations" in facts:
+                self.evaluations.settle(tx, before)
             if facts:
                 tx.execute(sa.update(monitor).where(monitor.c.id == monitor_id).values(**facts))
+                notice.post(self.store.objects)
             return _monitor(row | facts, _active(tx, [monitor_id]))
 
     def delete(self, monitor_id: str, *, owner: str) -> None:
@@ -198,6 +235,23 @@ class MonitorService(LoggingConfigurable):
             tx.lock("monitor", monitor_id)
             _own(tx, monitor, monitor_id, owner, "monitor")
             tx.execute(sa.delete(monitor).where(monitor.c.id == monitor_id))
+        take_down(self.store.objects, monitor_id)
+
+    def _notice(self, one: Monitor) -> Notice:
+        """Return what a job has to know of a monitor."""
+        found: StoredProfile | None = None
+        if one.profile_id is not None:
+            found = self.get_profile(one.profile_id, owner=one.owner)
+        rows = None
+        if self.datasets is not None and any(isinstance(check, OutlierCheck) for check in one.checks):
+            dataset_id = one.dataset_id or (found.dataset_id if found is not None else None) or self._dataset_of(one)
+            rows = self.datasets.get(dataset_id, owner=one.owner).blob if dataset_id is not None else None
+        blob = found.blob if found is not None else None
+        return Notice(monitor=one, reference=MonitorReference(profile_id=one.profile_id, profile=blob, rows=rows))
+
+    def _dataset_of(self, one: Monitor) -> str | None:
+        name, _, version = (one.model or "").partition("/")
+        return self.models.get_version(name, version).dataset_id if self.models is not None and version else None
 
     def _version(self, model: str | None) -> str | None:
         """Return ``name`` or ``name/number`` after looking it up: an alias may point elsewhere tomorrow."""
@@ -240,7 +294,7 @@ def _require_profile(tx: Transaction, profile_id: str, owner: str) -> None:
         raise Invalid(error.message, **error.details) from None
 
 
-def _reference(tx: Transaction, spec: MonitorSpec, model: str | None, owner: str) -> str | None:
+def _profile_to_compare_with(tx: Transaction, spec: MonitorSpec, model: str | None, owner: str) -> str | None:
     """Return the profile to compare with: the given one, or the newest of the model version or the data set."""
     if spec.profile_id is not None:
         _require_profile(tx, spec.profile_id, owner)

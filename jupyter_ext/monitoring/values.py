@@ -341,10 +341,22 @@ class Measured(Value):
     note: Annotated[str, Field(max_length=500)] = ""
 
 
+class MonitorReference(Value):
+    """What a monitor's windows are measured against: blobs of the profile, and of the rows where a check needs them."""
+
+    profile_id: Id | None = None
+    profile: Digest | None = None
+    rows: Digest | None = None
+
+
 class EvaluationSpec(Value):
-    """A window as it was measured, in a kernel or a job. The same ``key`` again is the same evaluation."""
+    """A window as it was measured, in a kernel or a job. The same ``key`` again is the same evaluation.
+
+    ``profile_id`` is the reference that it was held against; of another one than the monitor's it is refused.
+    """
 
     key: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+    profile_id: Id | None = None
     start: AwareDatetime | None = None
     end: AwareDatetime
     n_rows: Rows

@@ -31,6 +31,7 @@ from jupyter_ext.monitoring import (
     drift,
 )
 from jupyter_ext.monitoring.methods import METHODS
+from jupyter_ext.monitoring.run import run_round
 from support import server as servers
 from support.receiver import Receiver
 from support.server import Server
@@ -239,6 +240,7 @@ def test_jobs_measure_where_the_rows_lie(registered: Any, client: Any, server: S
     assert {alarm.feature for alarm in monitor.alarms("firing")} == {"moved", ""}
     # The same windows again are not judged again.
     monitor.submit(str(tmp_path / "requests.parquet"), windows=2).result()
+    assert len(monitor.evaluations()) == 3
     schedule = monitor.schedule("15 0 * * *", str(tmp_path / "requests.parquet"))
     assert schedule.name == "monitor by jobs"
     client.jobs.schedules.delete("monitor by jobs")
@@ -248,6 +250,17 @@ def test_jobs_measure_where_the_rows_lie(registered: Any, client: Any, server: S
     assert list(whole.submit(str(tmp_path / "whole.parquet")).result().values()) == [800]
     wait_until(lambda: len(whole.evaluations()) == 1)
     assert [one.feature for one in whole.evaluations()[0].judged if one.breached] == ["moved"]
+    # What a schedule was made with before is held against the reference of when it fires.
+    made_before = whole._round(str(tmp_path / "whole.parquet"), 1, None)
+    whole.pause()
+    assert client.jobs.submit(run_round, made_before).result() == {}
+    whole.compare_with(client.monitors.save_profile("moved", Profile.of(frame(6, 1.0)))).resume()
+    assert list(client.jobs.submit(run_round, made_before).result().values()) == [800]
+    wait_until(lambda: len(whole.evaluations()) == 2)
+    assert whole.evaluations()[0].breached == 0
+    whole.delete()
+    with pytest.raises(Conflict, match="monitor was deleted"):
+        client.jobs.submit(run_round, made_before).result()
     assert len(monitor.evaluations()) == 3
     metrics = httpx.get(f"{server.url.rstrip('/')}/metrics", headers={"Authorization": f"token {server.token}"}).text
     assert 'jupyter_ext_monitor_alarms{model="watched/1",monitor="by jobs"' in metrics

@@ -14,6 +14,7 @@ from jupyter_ext.monitoring.values import (
     Monitor,
     MonitorChange,
     MonitorQuery,
+    MonitorReference,
     MonitorSpec,
     ProfileQuery,
     ProfileSpec,
@@ -89,6 +90,12 @@ def change_monitor(call: Call, monitor_id: str, body: MonitorChange) -> Monitor:
 def delete_monitor(call: Call, monitor_id: str) -> None:
     """Delete a monitor with its history."""
     call.workspace.monitors.delete(monitor_id, owner=call.user)
+
+
+@route("GET", "/monitors/{monitor_id}/reference", resource="monitors")
+def get_reference(call: Call, monitor_id: str) -> MonitorReference:
+    """Return what a monitor's windows are measured against: blobs of the profile, and of the rows if a check asks."""
+    return call.workspace.monitors.reference(monitor_id, owner=call.user)
 
 
 @route("GET", "/monitors/{monitor_id}/evaluations", resource="monitors", tracks_activity=False)

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from jupyter_ext.errors import Conflict, Invalid, NotFound
+from jupyter_ext.errors import Conflict, Invalid, NotFound, Unavailable
 from jupyter_ext.monitoring import Profile
+from jupyter_ext.monitoring.notices import Notice
 from jupyter_ext.monitoring.service import MonitorService
 from jupyter_ext.monitoring.tables import alarm, delivery, evaluation, measurement, monitor
 from jupyter_ext.monitoring.values import (
@@ -204,6 +205,22 @@ def test_what_could_not_be_measured_leaves_its_alarm_as_it_is(service: MonitorSe
     assert service.get(on.id, owner="ada").firing == 1
 
 
+def test_an_alarm_of_a_feature_that_is_gone_does_not_last_for_ever(service: MonitorService, store: Any) -> None:
+    on = made(service)
+    for day in range(2):
+        record(service, on, window(day, 1e-9, 1e-9))
+    assert service.get(on.id, owner="ada").firing == 2
+    record(service, on, window(2, 1e-9))  # f1 is no longer in the rows
+    (gone,) = record(service, on, window(3, 1e-9)).resolved
+    assert (gone.feature, gone.state, gone.breaches) == ("f1", "resolved", 2)
+    assert service.get(on.id, owner="ada").firing == 1
+    # One that only waits goes at once.
+    record(service, on, window(4, 1e-9, 0.9, 1e-9))
+    assert service.get(on.id, owner="ada").pending == 1
+    record(service, on, window(5, 1e-9))
+    assert service.get(on.id, owner="ada").pending == 0
+
+
 def test_wrong_windows_leave_nothing(service: MonitorService, store: Any) -> None:
     on = made(service)
     twice = [Measured(check="drift", feature="a", value=0.1)] * 2
@@ -230,8 +247,49 @@ def test_another_reference_begins_anew(service: MonitorService, store: Any) -> N
     assert (changed.profile_id, changed.evaluations, changed.firing) == (new.id, 0, 0)
     assert service.evaluations.alarms(AlarmQuery(state="active"), owner="ada").items == []
     assert record(service, on, window(1, 1e-9)).judged[0].threshold == 0.025
+    # What was measured before, against the old one, is refused, and may be measured again.
+    late = window(2, 1e-9).model_copy(update={"profile_id": on.profile_id})
+    with pytest.raises(Conflict, match="another reference by now"):
+        record(service, on, late)
+    assert record(service, on, late.model_copy(update={"profile_id": new.id})).number == 2
     with pytest.raises(Invalid, match="no profile"):
         service.change(on.id, MonitorChange(profile_id="profile-x"), owner="ada")
+
+
+def test_jobs_read_how_a_monitor_is_now(service: MonitorService, store: Any) -> None:
+    on = made(service, routes=[WebhookRoute(url="http://x.test/hook", secret=SECRET)])
+    notice = Notice.read(store.objects, on.id)
+    assert (notice.monitor.checks, notice.monitor.enabled) == (on.checks, True)
+    assert notice.reference.profile_id == on.profile_id
+    assert Profile.from_bytes(store.blobs.get(notice.reference.profile)).n_rows == 3
+    assert SECRET not in notice.model_dump_json()
+    assert service.reference(on.id, owner="ada") == notice.reference
+    new = service.save_profile(ProfileSpec(name="u", blob=store.blobs.put(DATA), n_rows=3), owner="ada")
+    service.change(on.id, MonitorChange(profile_id=new.id, enabled=False), owner="ada")
+    notice = Notice.read(store.objects, on.id)
+    assert (notice.reference.profile_id, notice.monitor.enabled) == (new.id, False)
+    with pytest.raises(NotFound):
+        service.reference(on.id, owner="eve")
+    service.delete(on.id, owner="ada")
+    with pytest.raises(NotFound, match="monitor was deleted"):
+        Notice.read(store.objects, on.id)
+
+
+def test_a_change_that_can_not_be_told_to_jobs_is_not_made(
+    service: MonitorService, store: Any, monkeypatch: Any
+) -> None:
+    on = made(service)
+
+    def full(*_: Any) -> None:
+        raise Unavailable("The object store does not answer.")
+
+    monkeypatch.setattr(type(store.objects), "put", full)
+    with pytest.raises(Unavailable):
+        service.change(on.id, MonitorChange(enabled=False), owner="ada")
+    assert service.get(on.id, owner="ada").enabled
+    with pytest.raises(Unavailable):
+        made(service, name="another")
+    assert count(store, monitor) == 1
 
 
 def test_measurements_are_a_timeline(service: MonitorService) -> None:
