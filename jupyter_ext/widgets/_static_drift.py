@@ -16,6 +16,8 @@ MAX_PAGE_BYTES = MAX_STATE_BYTES - 3_000
 MAX_ROWS = 60
 #: Cells of the heat map that a saved notebook keeps.
 MAX_CELLS = 1_000
+#: Bytes of the tables of shares: as many at most, as many left to them by the rows, and those of their frame.
+MAX_SHARES_BYTES, _LEFT_TO_SHARES, _SHARES_FRAME = 30_000, 15_000, 200
 #: Where the levels of the heat map begin, as shares of the threshold.
 LEVELS = (0.5, 0.8, 1.0, 2.0)
 
@@ -81,6 +83,8 @@ def drift_html(
 ) -> str:
     """Return a drift report as HTML: the verdict, a table with a twin histogram a row, and the history, if any.
 
+    Each picture has its numbers in a table below, those of the histograms as far as there is room.
+
     Parameters
     ----------
     facts, rows, history
@@ -114,17 +118,40 @@ def drift_html(
             f'<td class="jx-number">{_probability(row["q_value"])}</td><td>{verdict}</td></tr>'
         )
         room -= len(line.encode())
-        if room < 0:
+        if room < _LEFT_TO_SHARES:
             break
         lines.append(line)
     left = facts["total"] - len(lines)
     more = f'<p class="jx-quiet jx-more">{left:,} more features are in report.table.</p>' if left else ""
+    shares = _shares(rows[: len(lines)], room)
     body = (
         f'<h3>{escape(facts["verdict"])}</h3><p class="jx-quiet">{escape(facts["basis"])}</p>{_legend(f"{twin}-hatch")}'
         f'<table class="jx-table"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>{more}'
-        f"{over_time}"
+        f"{shares}{over_time}"
     )
     return _page(twin, css, body)
+
+
+def _shares(rows: Sequence[Mapping[str, Any]], room: int) -> str:
+    """Return what the twin histograms show in tables, of as many rows as there is room for."""
+    pictured = [row for row in rows if row.get("histogram")]
+    room = min(room, MAX_SHARES_BYTES) - _SHARES_FRAME
+    tables: list[str] = []
+    for row in pictured:
+        histogram = row["histogram"]
+        sides = zip(histogram["bins"], histogram["reference"], histogram["current"], strict=True)
+        numbers = [[escape(name), *(f"{100 * share:.1f} %" for share in shares)] for name, *shares in sides]
+        table = _rows_table(["Bin", "Reference", "Current"], numbers)
+        table = f"<details><summary>{escape(row['feature'])}</summary>{table}</details>"
+        room -= len(table.encode())
+        if room < 0:
+            break
+        tables.append(table)
+    if not tables:
+        return ""
+    left = len(pictured) - len(tables)
+    more = f'<p class="jx-quiet jx-more">Those of {left:,} more are in report.histograms.</p>' if left else ""
+    return f"<section><h4>Shares in numbers</h4>{''.join(tables)}{more}</section>"
 
 
 def _threshold(row: Mapping[str, Any]) -> str:

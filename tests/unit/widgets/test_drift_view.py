@@ -100,10 +100,26 @@ def test_the_static_twin_says_the_same(real):
         "▲ drifted",
         "steady",
         "size: shares in the reference",
+        "Shares in numbers",
     ):
         assert expected in text
     assert data["text/html"].count("<svg") >= 5
     assert data["text/plain"].startswith("<DriftView: ")
+
+
+def test_the_pictures_of_the_static_twin_have_tables():
+    histogram = {
+        "edges": [0, 1, 2],
+        "categories": None,
+        "reference": [0.5, 0.5],
+        "current": [0.25, 0.7],
+        "missing": (0, 0.05),
+    }
+    page = DriftView(report({"a": row(0.4, True)}, {"a": histogram})).static_html()
+    assert "Shares in numbers" in assert_self_contained(page)
+    for name, reference, current in (("0 to 1", 50, 25), ("1 to 2", 50, 70), ("missing", 0, 5)):
+        line = f'<tr><th scope="row">{name}</th><td>{reference}.0 %</td><td>{current}.0 %</td></tr>'
+        assert page.count(line) == 1
 
 
 def test_many_categories_are_folded_into_others():
@@ -150,6 +166,7 @@ def test_a_very_wide_report_keeps_what_drifted_most_and_stays_small():
     assert len(json.dumps(view.get_state(), ensure_ascii=False).encode()) < MAX_STATE_BYTES
     assert len(view.static_html().encode()) < MAX_STATE_BYTES
     assert "more features are in report.table" in view.static_html()
+    assert "more are in report.histograms" in view.static_html()
 
 
 # --- the rows of a bin ------------------------------------------------------------------------------------------------
@@ -418,7 +435,7 @@ def test_the_static_twin_shows_the_history(sides):
     text = assert_self_contained(page)
     assert "Over time: " in text
     assert "size: Kolmogorov-Smirnov by chunk with its threshold" in text
-    assert page.count("<details>") == 2
+    assert page[page.index("Over time: ") :].count("<details>") == 2
     assert 'class="jx-heat-map" role="img"' in page
     assert "▲ alarm" in text
 
