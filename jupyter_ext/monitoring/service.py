@@ -178,6 +178,7 @@ class MonitorService(LoggingConfigurable):
                 raise Conflict(f"There is a monitor {spec.name!r} already; delete it first, or take another name.")
             tx.execute(sa.insert(monitor).values(row))
             notice.post(self.store.objects)
+            _tell(tx, notice.monitor)
         self.log.info("Monitor %s watches %s", spec.name, model or spec.dataset_id or spec.profile_id)
         return notice.monitor
 
@@ -227,14 +228,16 @@ class MonitorService(LoggingConfigurable):
             if facts:
                 tx.execute(sa.update(monitor).where(monitor.c.id == monitor_id).values(**facts))
                 notice.post(self.store.objects)
+                _tell(tx, notice.monitor)
             return _monitor(row | facts, _active(tx, [monitor_id]))
 
     def delete(self, monitor_id: str, *, owner: str) -> None:
         """Delete a monitor with its history and its alarms; what was not delivered yet never is."""
         with self.store.write() as tx:
             tx.lock("monitor", monitor_id)
-            _own(tx, monitor, monitor_id, owner, "monitor")
+            row = _own(tx, monitor, monitor_id, owner, "monitor")
             tx.execute(sa.delete(monitor).where(monitor.c.id == monitor_id))
+            _tell(tx, _monitor(row, {}))
         take_down(self.store.objects, monitor_id)
 
     def _notice(self, one: Monitor) -> Notice:
@@ -262,6 +265,12 @@ class MonitorService(LoggingConfigurable):
             return f"{name}/{self.models.get_version(name, version).version}" if version else self.models.get(name).name
         except NotFound as error:
             raise Invalid(error.message, model=model) from None
+
+
+def _tell(tx: Transaction, one: Monitor) -> None:
+    """Tell the panels that a monitor was made, changed or deleted."""
+    facts = {"what": "monitor", "name": one.name, "model": one.model, "owner": one.owner, "monitor_id": one.id}
+    tx.emit("monitor", facts)
 
 
 def _stamp(prefix: str, owner: str) -> dict[str, Any]:

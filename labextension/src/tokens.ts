@@ -2,7 +2,7 @@ import { Token } from '@lumino/coreutils';
 import type { ServerEvents } from './api/events';
 import type { JobsModel } from './jobs/model';
 
-/** The ids of our commands. */
+/** The ids of the commands of jobs and clusters. */
 export namespace CommandIDs {
   export const showJobs = 'jupyter-ext:show-jobs';
   export const openJob = 'jupyter-ext:open-job';
@@ -15,6 +15,17 @@ export namespace CommandIDs {
   export const refreshJobs = 'jupyter-ext:refresh-jobs';
   export const startCluster = 'jupyter-ext:start-cluster';
   export const stopCluster = 'jupyter-ext:stop-cluster';
+}
+
+/** The ids of the commands of monitors. */
+export namespace MonitorCommandIDs {
+  export const showMonitors = 'jupyter-ext:show-monitors';
+  export const openMonitor = 'jupyter-ext:open-monitor';
+  export const pauseMonitor = 'jupyter-ext:pause-monitor';
+  export const resumeMonitor = 'jupyter-ext:resume-monitor';
+  export const deleteMonitor = 'jupyter-ext:delete-monitor';
+  export const copyMonitorCode = 'jupyter-ext:copy-monitor-code';
+  export const refreshMonitors = 'jupyter-ext:refresh-monitors';
 }
 
 /** The domain of our translations. */

@@ -1,11 +1,14 @@
 import { Notification } from '@jupyterlab/apputils';
 import { nullTranslator } from '@jupyterlab/translation';
 import { afterEach, expect, test } from 'vitest';
-import { type IMonitorEvent, tellAlarms } from '../src/monitors/alarms';
+import type { MonitorEvent } from '../src/api/monitors';
+import { tellAlarms } from '../src/monitors/alarms';
 
 const trans = nullTranslator.load('jupyter_ext');
 
-function told(event: Partial<IMonitorEvent>): [string, string][] {
+const shown: string[] = [];
+
+function told(event: Partial<MonitorEvent>): [string, string][] {
   tellAlarms(
     {
       what: 'evaluation',
@@ -17,6 +20,7 @@ function told(event: Partial<IMonitorEvent>): [string, string][] {
       notify: true,
       ...event
     },
+    id => shown.push(id),
     trans
   );
   return Notification.manager.notifications.map(({ type, message }) => [type, message]);
@@ -45,4 +49,12 @@ test('quiet windows, reports and monitors that tell others say nothing', () => {
   expect(told({})).toEqual([]);
   expect(told({ what: 'report', fired: ['a.'] })).toEqual([]);
   expect(told({ notify: false, fired: ['a.'] })).toEqual([]);
+});
+
+test('an alarm has a way to its monitor', () => {
+  told({ monitor_id: 'monitor-1', fired: ['a.'], resolved: ['b.'] });
+  const actions = Notification.manager.notifications.map(({ options }) => options.actions);
+  expect(actions.map(those => those?.map(({ label }) => label))).toEqual([['Show'], ['Show']]);
+  actions[0]?.[0]?.callback(new MouseEvent('click'));
+  expect(shown).toEqual(['monitor-1']);
 });

@@ -2,6 +2,7 @@ import { ServerConnection } from '@jupyterlab/services';
 import { expect, it, vi } from 'vitest';
 import { clustersApi } from '../src/api/clusters';
 import { jobsApi } from '../src/api/jobs';
+import { monitorsApi } from '../src/api/monitors';
 import { request, type ServerError } from '../src/api/request';
 
 function connection(answer: () => Promise<Response> | Response, baseUrl = 'http://host/user/a%40b/') {
@@ -85,6 +86,51 @@ it('knows where everything else lives', async () => {
     'PUT clusters/default/size'
   ]);
   expect(await asked.at(-1)!.json()).toEqual({ limits: { gpu: 2 } });
+});
+
+it('knows where monitors live, and what is an act of the user’s', async () => {
+  const { settings, asked } = connection(() => json({ items: [], next_cursor: null }));
+  const api = monitorsApi(settings);
+  await api.list();
+  await api.get('monitor-1');
+  await api.alarms('monitor-1', 'active', 50);
+  await api.windows('monitor-1', 30);
+  const rule = { check: 'drift', feature: 'a b', aspect: 'missing' } as const;
+  await api.measurements('monitor-1', 100, rule);
+  await api.measurements('monitor-1', 100, { check: 'outliers', feature: '' });
+  await api.deliveries('monitor-1', 30);
+  await api.profile('profile-1');
+  await api.profiles();
+  await api.datasets();
+  await api.setEnabled('monitor-1', false);
+  await api.delete('monitor-1');
+  const paths = asked.map(({ method, url }) => `${method} ${new URL(url).pathname.split('/v1/')[1]}`);
+  expect(paths).toEqual([
+    'GET monitors',
+    'GET monitors/monitor-1',
+    'GET monitors/alarms',
+    'GET monitors/monitor-1/evaluations',
+    'GET monitors/monitor-1/measurements',
+    'GET monitors/monitor-1/measurements',
+    'GET monitors/monitor-1/deliveries',
+    'GET monitors/profiles/profile-1',
+    'GET monitors/profiles',
+    'GET datasets',
+    'PATCH monitors/monitor-1',
+    'DELETE monitors/monitor-1'
+  ]);
+  const queries = asked.map(item => Object.fromEntries(new URL(item.url).searchParams));
+  expect(queries[2]).toMatchObject({ monitor_id: 'monitor-1', state: 'active', limit: '50', no_track_activity: '1' });
+  expect(queries[4]).toMatchObject({ limit: '100', check: 'drift', feature: 'a b' });
+  expect(queries[5]).toMatchObject({ check: 'outliers', feature: '' });
+  expect(queries[4]).not.toHaveProperty('aspect');
+  expect(queries.slice(-2).some(query => 'no_track_activity' in query)).toBe(false);
+  expect(await asked.at(-2)!.json()).toEqual({ enabled: false });
+});
+
+it('takes an answer without content', async () => {
+  const { settings } = connection(() => new Response(null, { status: 204 }));
+  await expect(monitorsApi(settings).delete('monitor-1')).resolves.toBeUndefined();
 });
 
 it('hands on the server’s own sentence', async () => {

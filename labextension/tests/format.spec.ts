@@ -1,15 +1,12 @@
 import { nullTranslator } from '@jupyterlab/translation';
 import { expect, it, vi } from 'vitest';
 import type { Attempt } from '../src/api/jobs';
+import { age, bytes, duration, edgeLabels, number } from '../src/common/format';
 import {
-  age,
   amountsLabel,
   attemptCosts,
   attemptSentences,
-  bytes,
-  duration,
   fraction,
-  number,
   parametersLabel,
   priorityLabel,
   rowLabel,
@@ -159,4 +156,12 @@ it('tells resources, and leaves out the marks that Ray puts among them', () => {
     '1.5 of 4 CPU · 0 of 2 GPU · 1 GB of 4 GB memory · 1 tpu'
   );
   expect(wantedLabels([{ GPU: 1 }, { CPU: 2 }, { GPU: 1 }, {}], trans)).toEqual(['2 × 1 GPU', '2 CPU']);
+});
+
+it.each([
+  ['2026-05-01T10:00:00', '2026-05-01T12:30:00', ['10:00 AM', '12:30 PM']],
+  ['2026-05-01T10:00:00', '2026-05-11T12:30:00', ['May 1', 'May 11']],
+  ['2025-12-31T10:00:00', '2026-01-01T12:30:00', ['Dec 31, 2025', 'Jan 1, 2026']]
+])('tells %s from %s in few characters', (from, to, expected) => {
+  expect(edgeLabels(from, to).map(label => label.replace('\u202f', ' '))).toEqual(expected);
 });

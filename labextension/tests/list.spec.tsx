@@ -188,7 +188,7 @@ describe('a sweep', () => {
 
   it('opens its children as any job, and itself by the mark before its name without being shown', async () => {
     const { opened, view } = await show(family);
-    fireEvent.click(view.container.querySelector('.jpx-JobRow-twisty')!);
+    fireEvent.click(view.container.querySelector('.jpx-Row-twisty')!);
     await settle();
     fireEvent.click(rows()[1]!);
     expect(opened).toEqual(['job-0004']);

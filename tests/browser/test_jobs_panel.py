@@ -13,9 +13,9 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from jupyter_ext.hub import HubSession, LocalHub, user_folder
 from support import hub as hubs
+from support.lab import SidePanel, brightness
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("hub"), pytest.mark.timeout(290)]
-SCREENSHOTS = hubs.ROOT / "build" / "screenshots"
 USER = "a@b c"
 SECOND = 1000
 TRAINING = """
@@ -62,23 +62,16 @@ def session(hub: LocalHub) -> Iterator[HubSession]:
         hubs.stop_server(signed_in)
 
 
-class Lab:
-    """JupyterLab in one browser page, driven by the keyboard."""
+class Lab(SidePanel):
+    """JupyterLab in one browser page, with the panel of jobs, driven by the keyboard."""
 
     def __init__(self, page: Page) -> None:
-        self.page = page
-        self.panel = page.get_by_role("region", name="Jobs", exact=True)
-        self.errors: list[str] = []
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        super().__init__(page, "Jobs")
+        self.panel = self.node
 
     def show_jobs(self) -> None:
         """Open the panel by the command palette."""
-        self.page.keyboard.press("Control+Shift+C")
-        self.page.locator(".lm-CommandPalette-input:focus").wait_for()
-        self.page.keyboard.type("Show Jobs")
-        self.page.locator(".lm-CommandPalette-item", has_text="Show Jobs").first.wait_for()
-        self.page.keyboard.press("Enter")
-        expect(self.panel).to_be_visible()
+        self.show("Show Jobs")
 
     def row(self, name: str) -> Locator:
         """The row of a job."""
@@ -89,19 +82,6 @@ class Lab:
         self.row(name).focus()
         self.page.keyboard.press("Enter")
         expect(self.panel.get_by_role("heading", name=name)).to_be_focused()
-
-    def section(self, title: str) -> Locator:
-        """A part of an open job, opened."""
-        part = self.panel.locator("details", has=self.page.locator("summary", has_text=title))
-        if part.get_attribute("open") is None:
-            part.locator("summary").focus()
-            self.page.keyboard.press("Enter")
-        return part
-
-    def screenshot(self, name: str) -> None:
-        """Keep a picture for people to look at."""
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
 
 Open = Callable[..., Lab]
@@ -209,14 +189,7 @@ def test_the_panel_is_dark_in_a_dark_theme(session: HubSession, sign_in: Open) -
     row = opened.row("hello")
     expect(row.get_by_text("Succeeded")).to_be_visible()
     opened.screenshot("jobs-list-dark")
-    brightness = """node => {
-      const own = getComputedStyle(node);
-      let back = node;
-      while (back && getComputedStyle(back).backgroundColor === 'rgba(0, 0, 0, 0)') back = back.parentElement;
-      const sum = color => color.match(/[0-9.]+/g).slice(0, 3).reduce((all, each) => all + Number(each), 0);
-      return [sum(own.color), sum(getComputedStyle(back).backgroundColor)];
-    }"""
-    text, background = row.evaluate(brightness)
+    text, background = brightness(row)
     assert background < 200 < 400 < text
 
     row.focus()

@@ -1,6 +1,5 @@
 import type { ServerConnection } from '@jupyterlab/services';
-import type { Page } from './jobs';
-import { request } from './request';
+import { type Page, request } from './request';
 
 /** The states of a cluster, as in `jupyter_ext.clusters.values`. */
 export type ClusterState = 'stopped' | 'starting' | 'running' | 'unreachable' | 'stopping';

@@ -1,5 +1,5 @@
 import type { ServerConnection } from '@jupyterlab/services';
-import { request } from './request';
+import { type Page, request } from './request';
 
 /** The states of a job, as in `jupyter_ext.jobs.values.JobState`. */
 export type JobState =
@@ -112,12 +112,6 @@ export interface LogChunk {
   readonly next_offset: number;
   readonly text: string;
   readonly complete: boolean;
-}
-
-/** One page of a list, newest first. */
-export interface Page<T> {
-  readonly items: readonly T[];
-  readonly next_cursor: string | null;
 }
 
 /** What `GET /jobs` filters by. */

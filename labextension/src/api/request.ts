@@ -26,11 +26,32 @@ export class ServerError extends Error {
   }
 }
 
+/** One page of a list, newest first. */
+export interface Page<T> {
+  readonly items: readonly T[];
+  readonly next_cursor: string | null;
+}
+
+/** Read the pages of a list, but not more than `most`, and say whether there are more. */
+export async function allPages<T>(
+  read: (cursor?: string) => Promise<Page<T>>,
+  most: number
+): Promise<{ items: T[]; more: boolean }> {
+  const items: T[] = [];
+  let cursor: string | null = null;
+  for (let pages = 0; pages < most && (pages === 0 || cursor !== null); pages++) {
+    const page: Page<T> = await read(cursor ?? undefined);
+    items.push(...page.items);
+    cursor = page.next_cursor;
+  }
+  return { items, more: cursor !== null };
+}
+
 /** What a query string may hold; undefined is left out. */
 export type Query = Readonly<Record<string, string | number | undefined>>;
 
 export interface IRequest {
-  method?: 'GET' | 'POST' | 'PUT';
+  method?: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   query?: Query;
   /** What is sent as JSON. */
   body?: object;
@@ -43,7 +64,7 @@ export interface IRequest {
  *
  * @param settings - The connection; its base URL may hold odd characters, which stay as they are.
  * @param path - The path segments below `jupyter-ext/api/v1`; each is encoded here.
- * @returns the parsed JSON.
+ * @returns the parsed JSON; nothing where the server says nothing (204).
  * @throws ServerError
  */
 export async function request<T>(
@@ -69,7 +90,7 @@ export async function request<T>(
   if (!response.ok) {
     throw fromAnswer(response, text);
   }
-  return JSON.parse(text) as T;
+  return (text ? JSON.parse(text) : undefined) as T;
 }
 
 function fromAnswer(response: Response, text: string): ServerError {

@@ -2,8 +2,8 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 import { type Cluster, type ClusterNode, type ClusterState, DEFAULT_CLUSTER, type NodeState } from '../api/clusters';
 import type { WorkerKind } from '../api/clusters';
+import { Chip, Section, useModel, useTrans } from '../common/components';
 import { CLUSTER_ICONS } from '../icons';
-import { Chip, Section, useModel, useTrans } from '../jobs/components/common';
 import { amountsLabel, usageLabels, useLabel, wantedLabels } from '../jobs/format';
 import type { ClustersModel } from './model';
 

@@ -5,8 +5,8 @@ import { refreshIcon } from '@jupyterlab/ui-components';
 import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 import { DEFAULT_CLUSTER } from '../api/clusters';
 import { isFinal, type Job } from '../api/jobs';
-import { asServerError } from '../api/request';
 import type { ClustersModel } from '../clusters/model';
+import { told } from '../common/told';
 import { jobsIcon } from '../icons';
 import { CommandIDs } from '../tokens';
 import { wholeLog } from './log';
@@ -219,17 +219,6 @@ async function confirmStop(running: number, trans: TranslationBundle): Promise<b
     defaultButton: 0
   });
   return button.accept;
-}
-
-/** Wait for an act of the user's; a refusal is shown, and null returned. */
-export async function told<T>(act: Promise<T>): Promise<T | null> {
-  try {
-    return await act;
-  } catch (error) {
-    // Without an end of its own it would only be counted in the status bar.
-    Notification.error(asServerError(error).message, { autoClose: 10_000 });
-    return null;
-  }
 }
 
 function download(name: string, text: string): void {

@@ -1,7 +1,7 @@
-import { Time } from '@jupyterlab/coreutils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import type { Amounts } from '../api/clusters';
 import type { Attempt, Job, JobState, JobUsage } from '../api/jobs';
+import { age, bytes, duration, language, number } from '../common/format';
 
 /** The word for a state; a wish to pause goes through the same state as one to cancel, for another reason. */
 export function stateLabel(state: JobState, trans: TranslationBundle, reason: string | null = null): string {
@@ -21,54 +21,6 @@ export function stateLabel(state: JobState, trans: TranslationBundle, reason: st
     cancelled: trans.__('Cancelled')
   };
   return labels[state];
-}
-
-/** How long ago, in words; a clock that differs from the server's never puts it into the future. */
-export function age(when: string): string {
-  return Time.formatHuman(new Date(Math.min(Date.parse(when), Date.now())), 'short');
-}
-
-/** Date and time, to the second. */
-export function moment(when: string): string {
-  return new Intl.DateTimeFormat(language(), { dateStyle: 'medium', timeStyle: 'medium' }).format(new Date(when));
-}
-
-/** The time of day, to the second. */
-export function timeOfDay(when: string): string {
-  return new Intl.DateTimeFormat(language(), { timeStyle: 'medium' }).format(new Date(when));
-}
-
-/** A span of time in its two largest units. */
-export function duration(milliseconds: number, trans: TranslationBundle): string {
-  const seconds = Math.max(0, Math.round(milliseconds / 1000));
-  const [days, hours, minutes] = [
-    Math.floor(seconds / 86_400),
-    Math.floor(seconds / 3600) % 24,
-    Math.floor(seconds / 60) % 60
-  ];
-  if (days) {
-    return trans.__('%1 d %2 h', days, hours);
-  }
-  if (hours) {
-    return trans.__('%1 h %2 min', hours, minutes);
-  }
-  return minutes ? trans.__('%1 min %2 s', minutes, seconds % 60) : trans.__('%1 s', seconds);
-}
-
-/** A size in bytes with three digits. */
-export function bytes(size: number): string {
-  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
-  const power = size < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(size) / 3));
-  return `${number(size / 1000 ** power, 3)} ${units[power]}`;
-}
-
-/** A number with some significant digits, in the user's language. */
-export function number(value: number, digits = 4): string {
-  const wide = value !== 0 && (Math.abs(value) >= 1e9 || Math.abs(value) < 1e-3);
-  return new Intl.NumberFormat(language(), {
-    maximumSignificantDigits: digits,
-    notation: wide ? 'scientific' : 'standard'
-  }).format(value);
 }
 
 /** How far a job is, from 0 to 1; null where it cannot be told. */
@@ -236,8 +188,4 @@ export function resourcesLabel({ resources }: Job, trans: TranslationBundle): st
   ]
     .filter(Boolean)
     .join(' · ');
-}
-
-function language(): string {
-  return document.documentElement.lang || 'en';
 }

@@ -2,8 +2,8 @@ import type { IDisposable } from '@lumino/disposable';
 import { Poll } from '@lumino/polling';
 import { type ISignal, Signal } from '@lumino/signaling';
 import type { IEventStream } from '../api/events';
-import { isFinal, type Job, type JobsApi, type JobState, type Page } from '../api/jobs';
-import { asServerError, type ServerError } from '../api/request';
+import { isFinal, type Job, type JobsApi, type JobState } from '../api/jobs';
+import { asServerError, type Page, type ServerError } from '../api/request';
 import { applyEvent, isSame, type JobEvent, mergeAnswer, newestFirst } from './order';
 
 export type StateFilter = 'all' | 'live' | 'finished';

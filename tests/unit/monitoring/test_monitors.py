@@ -65,9 +65,10 @@ def record(service: MonitorService, on: Monitor, spec: EvaluationSpec) -> Evalua
     return service.evaluations.record(on, spec)
 
 
-def events(store: Any) -> list[Any]:
+def events(store: Any, what: str = "evaluation") -> list[Any]:
     with store.read() as tx:
-        return [row["data"] for row in tx.all(sa.select(outbox).where(outbox.c.noun == "monitor"))]
+        found = [row["data"] for row in tx.all(sa.select(outbox).where(outbox.c.noun == "monitor"))]
+    return [event for event in found if event["what"] == what]
 
 
 def count(store: Any, table: sa.Table) -> int:
@@ -290,6 +291,15 @@ def test_a_change_that_can_not_be_told_to_jobs_is_not_made(
     with pytest.raises(Unavailable):
         made(service, name="another")
     assert count(store, monitor) == 1
+
+
+def test_panels_are_told_of_each_change(service: MonitorService, store: Any) -> None:
+    on = made(service)
+    service.change(on.id, MonitorChange(enabled=False), owner="ada")
+    service.change(on.id, MonitorChange(), owner="ada")  # nothing to tell
+    service.delete(on.id, owner="ada")
+    told = {"what": "monitor", "name": "daily", "model": "churn/3", "owner": "ada", "monitor_id": on.id}
+    assert events(store, "monitor") == [told] * 3
 
 
 def test_measurements_are_a_timeline(service: MonitorService) -> None:

@@ -9,24 +9,20 @@ import {
   type JobState,
   type Transition
 } from '../../api/jobs';
+import { ErrorNotice, IconButton, Section, useModel, useTick, useTrans } from '../../common/components';
+import { age, bytes, duration, moment, number, timeOfDay } from '../../common/format';
 import { backIcon, pauseIcon, resumeIcon, STATE_ICONS } from '../../icons';
 import type { DetailModel } from '../detail';
 import {
-  age,
   attemptCosts,
   attemptSentences,
-  bytes,
-  duration,
-  moment,
-  number,
   progressLabel,
   resourcesLabel,
   rowNote,
   stateLabel,
-  timeOfDay,
   valueLabel
 } from '../format';
-import { ErrorNotice, IconButton, ProgressBar, Section, StateChip, useModel, useTick, useTrans } from './common';
+import { ProgressBar, StateChip } from './common';
 import { LogView } from './log';
 
 interface DetailProps {
@@ -81,7 +77,7 @@ export function Detail(props: DetailProps): React.ReactElement {
       </div>
       <div className="jpx-Detail-scroll">
         {error && <ErrorNotice error={error} onRetry={() => void model.refresh()} />}
-        {!job && !error && <p className="jpx-JobList-empty">{trans.__('Loading the job…')}</p>}
+        {!job && !error && <p className="jpx-List-empty">{trans.__('Loading the job…')}</p>}
         {job && <Summary job={job} related={state.related} onOpen={onOpen} />}
         {job?.kind === 'notebook' && (
           <p className="jpx-Detail-act">
@@ -134,7 +130,7 @@ function Summary({ job, related, onOpen }: SummaryProps): React.ReactElement {
       <div className="jpx-Summary-state">
         <StateChip state={job.state} reason={job.reason} />
         <ProgressBar job={job} />
-        <span className="jpx-JobRow-step">{progressLabel(job, trans)}</span>
+        <span className="jpx-Row-step">{progressLabel(job, trans)}</span>
       </div>
       {job.message && <p>{job.position === null ? job.message : rowNote(job, trans)}</p>}
       {metrics.length > 0 && (

@@ -1,13 +1,14 @@
 import { refreshIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
 import type { Job } from '../../api/jobs';
-import { age, moment, parametersLabel, priorityLabel, progressLabel, rowLabel, rowNote } from '../format';
+import { ErrorNotice, IconButton, useModel, useTick, useTrans } from '../../common/components';
+import { age, moment } from '../../common/format';
+import { focusRow, placeAfter, rowIdOf, useListFocus } from '../../common/rows';
+import { parametersLabel, priorityLabel, progressLabel, rowLabel, rowNote } from '../format';
 import type { JobsModel, JobsState, StateFilter } from '../model';
 import { type ListRow, rowsOf } from '../rows';
-import { ErrorNotice, IconButton, ProgressBar, StateChip, useModel, useTick, useTrans } from './common';
+import { ProgressBar, StateChip } from './common';
 
-/** Rows that PageUp and PageDown skip. */
-const PAGE_ROWS = 10;
 /** Given to the sentence, in which two per cent signs would become one. */
 const MAGIC = '%%submit_job';
 const SEARCH_DELAY_MS = 250;
@@ -30,18 +31,20 @@ export function JobList(props: JobListProps): React.ReactElement {
   const trans = useTrans();
   const state = useModel(model);
   const { jobs, error, loading, hasMore } = state;
+  const root = React.useRef<HTMLDivElement>(null);
+  useListFocus(root, props.takeFocus);
   useTick(AGE_TICK_MS);
   const refresh = (): void => void model.refresh();
   const unusable = error && (error.extensionMissing || !jobs.length);
   return (
-    <div className="jpx-JobList">
+    <div ref={root} className="jpx-List">
       {!error?.extensionMissing && <Filter model={model} filter={state.filter} name={state.name} />}
       {error && <ErrorNotice error={error} onRetry={refresh} />}
       {!unusable && (
-        <div className="jpx-JobList-scroll">
+        <div className="jpx-List-scroll">
           {jobs.length > 0 && <Tree {...props} rows={rowsOf(state)} />}
           {jobs.length === 0 && (
-            <p className="jpx-JobList-empty">
+            <p className="jpx-List-empty">
               {loading
                 ? trans.__('Loading jobs…')
                 : state.name || state.filter !== 'all'
@@ -52,7 +55,7 @@ export function JobList(props: JobListProps): React.ReactElement {
           {hasMore && (
             <button
               type="button"
-              className="jpx-Button jpx-JobList-more"
+              className="jpx-Button jpx-List-more"
               disabled={loading}
               onClick={() => void model.loadMore()}
             >
@@ -67,23 +70,12 @@ export function JobList(props: JobListProps): React.ReactElement {
 
 /** Jobs as a tree, in which sweeps open. Arrows go up and down, and into and out of a sweep. */
 function Tree(props: JobListProps & { readonly rows: readonly ListRow[] }): React.ReactElement {
-  const { model, rows, onCurrent, onOpen, onCancel, takeFocus } = props;
+  const { model, rows, onCurrent, onOpen, onCancel } = props;
   const trans = useTrans();
   const list = React.useRef<HTMLUListElement>(null);
   const current = rows.some(row => row.id === props.current) ? props.current : (rows[0]?.id ?? null);
 
-  const focus = (id: string | null | undefined): void => {
-    const row = [...(list.current?.children ?? [])].find(item => (item as HTMLElement).dataset['rowId'] === id);
-    (row as HTMLElement | undefined)?.focus();
-  };
-  // Coming back from a job, the focus goes to the row it left from, once.
-  const returning = React.useRef(takeFocus);
-  React.useEffect(() => {
-    if (returning.current) {
-      returning.current = false;
-      focus(current);
-    }
-  });
+  const focus = (id: string | null | undefined): void => focusRow(list.current, id);
   // The same function for every drawing, so that rows that did not change are not drawn again.
   const onToggle = React.useCallback((id: string) => model.setOpen(id, !model.family(id)), [model]);
   const onRest = (parent: string): void => {
@@ -93,22 +85,14 @@ function Tree(props: JobListProps & { readonly rows: readonly ListRow[] }): Reac
 
   const onKeyDown = (event: React.KeyboardEvent): void => {
     // The row that has the focus, not the current one: quick keys come before the panel is drawn again.
-    const at = rows.findIndex(({ id }) => id === (event.target as HTMLElement).dataset['rowId']);
+    const at = rows.findIndex(({ id }) => id === rowIdOf(event));
     const row = rows[at];
     if (event.altKey || event.ctrlKey || event.metaKey || !row) {
       return;
     }
-    const steps: Record<string, number> = {
-      ArrowDown: at + 1,
-      ArrowUp: at - 1,
-      Home: 0,
-      End: rows.length - 1,
-      PageDown: at + PAGE_ROWS,
-      PageUp: at - PAGE_ROWS
-    };
-    const to = steps[event.key];
+    const to = placeAfter(event.key, at, rows.length);
     if (to !== undefined) {
-      focus(rows[Math.min(rows.length - 1, Math.max(0, to))]?.id);
+      focus(rows[to]?.id);
     } else if (row.kind === 'rest') {
       if (event.key === 'ArrowLeft') {
         focus(row.parent);
@@ -139,7 +123,7 @@ function Tree(props: JobListProps & { readonly rows: readonly ListRow[] }): Reac
   };
 
   return (
-    <ul ref={list} className="jpx-JobList-rows" role="tree" aria-label={trans.__('Jobs')} onKeyDown={onKeyDown}>
+    <ul ref={list} className="jpx-List-rows" role="tree" aria-label={trans.__('Jobs')} onKeyDown={onKeyDown}>
       {rows.map(row =>
         row.kind === 'job' ? (
           <Row
@@ -186,7 +170,7 @@ const Row = React.memo(function Row(props: RowProps): React.ReactElement {
   const parameters = job.parent_id ? parametersLabel(job) : '';
   return (
     <li
-      className="jpx-JobRow"
+      className="jpx-Row jpx-JobRow"
       role="treeitem"
       aria-level={job.parent_id ? 2 : 1}
       aria-expanded={open ?? undefined}
@@ -199,11 +183,11 @@ const Row = React.memo(function Row(props: RowProps): React.ReactElement {
       onContextMenu={() => onCurrent(job.id)}
       onClick={() => onOpen(job.id)}
     >
-      <span className="jpx-JobRow-line">
+      <span className="jpx-Row-line">
         {open !== null && (
           // By keyboard and for those who hear, the row itself opens.
           <span
-            className="jpx-JobRow-twisty"
+            className="jpx-Row-twisty"
             aria-hidden="true"
             onClick={event => {
               event.stopPropagation();
@@ -211,30 +195,30 @@ const Row = React.memo(function Row(props: RowProps): React.ReactElement {
             }}
           />
         )}
-        <span className="jpx-JobRow-name" title={job.name}>
+        <span className="jpx-Row-name" title={job.name}>
           {job.name}
         </span>
-        <span className="jpx-JobRow-age" title={moment(job.created_at)}>
+        <span className="jpx-Row-age" title={moment(job.created_at)}>
           {age}
         </span>
       </span>
-      <span className="jpx-JobRow-line">
+      <span className="jpx-Row-line">
         <StateChip state={job.state} reason={job.reason} />
         <ProgressBar job={job} />
-        <span className="jpx-JobRow-step">{job.state !== 'succeeded' && progressLabel(job, trans)}</span>
-        <span className="jpx-JobRow-extra">
+        <span className="jpx-Row-step">{job.state !== 'succeeded' && progressLabel(job, trans)}</span>
+        <span className="jpx-Row-extra">
           {[priorityLabel(job, trans), job.attempt > 1 ? trans.__('attempt %1', job.attempt) : '']
             .filter(Boolean)
             .join(' · ')}
         </span>
       </span>
       {parameters && (
-        <span className="jpx-JobRow-note" title={parameters}>
+        <span className="jpx-Row-note" title={parameters}>
           {parameters}
         </span>
       )}
       {note && (
-        <span className="jpx-JobRow-note" title={note}>
+        <span className="jpx-Row-note" title={note}>
           {note}
         </span>
       )}

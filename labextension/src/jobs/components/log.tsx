@@ -1,11 +1,11 @@
 import { closeIcon, downloadIcon, searchIcon } from '@jupyterlab/ui-components';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
+import { ErrorNotice, IconButton, useModel, useTrans } from '../../common/components';
+import { bytes } from '../../common/format';
 import { nextIcon, previousIcon } from '../../icons';
-import { bytes } from '../format';
 import { type LogModel, type LogState, plainText } from '../log';
 import { type Found, LogSearch, type Match, MOST_MATCHES, type Range } from '../search';
-import { ErrorNotice, IconButton, useModel, useTrans } from './common';
 
 /** Nearer to the end than this counts as being at the end (pixels). */
 const AT_END = 24;
