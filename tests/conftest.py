@@ -18,6 +18,8 @@ pytest_plugins = ("pytest_jupyter.jupyter_server",)
 
 Api = Callable[..., Awaitable[tuple[int, Any]]]
 
+_TOLD = "told"
+
 
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
@@ -39,6 +41,32 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         apart = [item for item in session.items if item.get_closest_marker("xdist_group") and "@" not in item.nodeid]
         if apart:
             raise pytest.UsageError(f"pytest-xdist does not group tests with this pytest: {apart[0].nodeid}")
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Tell what a test has measured; it is printed at the end of the run."""
+
+    def say(text: str) -> None:
+        print(text)
+        request.node.user_properties.append((_TOLD, text))
+
+    return say
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    told = {
+        report.nodeid: [text for name, text in report.user_properties if name == _TOLD]
+        for report in reports
+        if getattr(report, "when", None) == "call"
+    }
+    if any(told.values()):
+        terminalreporter.section("measured")
+        for nodeid, texts in sorted(told.items()):
+            if texts:
+                terminalreporter.write_line(nodeid.rpartition("/")[2].partition("@")[0])
+                terminalreporter.write_line("".join(f"  {line}\n" for text in texts for line in text.splitlines()))
 
 
 class _FailuresAtOnce:

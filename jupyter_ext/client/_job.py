@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -199,16 +200,21 @@ class Job:
         return pd.DataFrame([row for _, row in rows], index=pd.Index([name for name, _ in rows], name="job"))
 
     def logs(self, follow: bool = False) -> str:
-        """Return the log of all attempts; with ``follow``, print it as it comes until the job ends."""
+        """Return the log of all attempts; with ``follow``, print it as it comes until the job ends.
+
+        Following bears a server that is started again, as `wait` does.
+        """
         pieces: list[str] = []
         offset = 0
+        patience = _Patience() if follow else contextlib.nullcontext()
         while True:
             complete = False
-            for chunk in self._chunks(offset):
-                pieces.append(chunk.text)
-                offset, complete = chunk.next_offset, chunk.complete
-                if follow:
-                    print(chunk.text, end="", flush=True)
+            with patience:
+                for chunk in self._chunks(offset):
+                    pieces.append(chunk.text)
+                    offset, complete = chunk.next_offset, chunk.complete
+                    if follow:
+                        print(chunk.text, end="", flush=True)
             if not follow or complete:
                 return "".join(pieces)
             time.sleep(_POLL_S)

@@ -94,6 +94,8 @@ class ClusterService(LoggingConfigurable):
         self._locks = home / "clusters"
         self._connections: dict[str, Connection] = {}
         self._growth = Growth(self.backend, self.connection)
+        #: Heads of which it is known what is installed.
+        self._told: set[str] = set()
         self._closing = threading.Event()
         self._threads: set[threading.Thread] = set()
 
@@ -185,6 +187,7 @@ class ClusterService(LoggingConfigurable):
         if connection is not None:
             return connection
         with self._exclusive(owner, _checked(name)):
+            self._await_stop(owner, name)
             connection = self.connection(owner, name)
             if connection is not None:
                 return connection
@@ -232,11 +235,36 @@ class ClusterService(LoggingConfigurable):
         Raises
         ------
         NotFound
-            It is not known: the cluster runs elsewhere, in another Python than this server.
+            It is not known: the cluster is elsewhere, in another Python than this server's, and does not run, or no
+            job has told yet what it found there.
         """
-        if self.backend.kind != "local":
-            raise NotFound(f"What is installed on cluster {_checked(name)!r} is not known here.", cluster=name)
-        return read_environment()
+        if self.backend.kind == "local":
+            return read_environment()
+        unknown = f"What is installed on cluster {_checked(name)!r} is not known here; its first job tells."
+        connection = self.connection(owner, name)
+        if connection is None:
+            raise NotFound(unknown, cluster=name)
+        try:
+            found = Environment.model_validate_json(
+                self.store.objects.get(_environment_path(owner, name, connection.incarnation))
+            )
+        except (NotFound, ValidationError) as error:
+            raise NotFound(unknown, cluster=name) from error
+        # Where its Python lies on another machine is of no use to anybody here.
+        return found.model_copy(update={"executable": None})
+
+    def environment_to_tell(self, owner: str, incarnation: str, name: str = DEFAULT) -> str | None:
+        """Return the object in which a job is to write down what is installed on a cluster; None when it is known."""
+        if self.backend.kind == "local" or incarnation in self._told:
+            return None
+        path = _environment_path(owner, name, incarnation)
+        former = [info.path for info in self.store.objects.list(path.rpartition("/")[0])]
+        if path in former:
+            self._told.add(incarnation)
+            return None
+        for other in former:
+            self.store.objects.delete(other)
+        return path
 
     # What goes on in the background
 
@@ -315,6 +343,15 @@ class ClusterService(LoggingConfigurable):
         except JupyterExtError as error:
             # The row says so too, where its owner reads it.
             self.log.warning("Cluster %s of %s did not start: %s", name, owner, error)
+
+    def _await_stop(self, owner: str, name: str) -> None:
+        """Wait for a stop that is under way: what is ending would be found, and taken for a cluster that starts."""
+        while (row := self._row(owner, name)) is not None and row["state"] == ClusterState.STOPPING:
+            # The server that was about to stop it may be gone.
+            if now() - row["used_at"] > timedelta(seconds=self.start_timeout):
+                return
+            if self._closing.wait(0.1):
+                raise Unavailable("The server stops.")
 
     def _when_ready(self, head: Head) -> Connection:
         connection = self._connect(head)
@@ -477,6 +514,12 @@ class ClusterService(LoggingConfigurable):
             message=message,
             started_at=row["started_at"] if live else None,
         )
+
+
+def _environment_path(owner: str, name: str, incarnation: str) -> str:
+    """Return where it is written down what is installed on a cluster: another object for every head."""
+    cluster, head = (hashlib.sha256(text.encode()).hexdigest()[:16] for text in (f"{owner}\0{name}", incarnation))
+    return f"clusters/{cluster}/environment-{head}.json"
 
 
 def _checked(name: str) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from jupyter_ext.jobs import tables
+from jupyter_ext.jobs.demands import demand
 from jupyter_ext.jobs.states import MOVES
-from jupyter_ext.jobs.values import Attempt, Job, JobDetail, JobEvent, JobState, Progress
+from jupyter_ext.jobs.values import Attempt, Job, JobDetail, JobEvent, JobState, Progress, Resources
 from jupyter_ext.store import Row, Transaction, now
 
 #: All but what is counted when it is asked for.
@@ -27,12 +28,22 @@ def to_job(row: Row, position: int | None = None) -> Job:
 def to_detail(row: Row, attempts: list[Row], children: dict[JobState, int], position: int | None) -> JobDetail:
     """Return a row of ``job``, its attempts and the states of its children as a value."""
     fields = {name: row[name] for name in (*_JOB_FIELDS, "source", "environment")}
-    return JobDetail(**fields, attempts=tuple(map(to_attempt, attempts)), children=children, position=position)
+    told = tuple(to_attempt(one, row["resources"]) for one in attempts)
+    return JobDetail(**fields, attempts=told, children=children, position=position)
 
 
-def to_attempt(row: Row) -> Attempt:
-    """Return a row of ``attempt`` as a value."""
-    return Attempt(**{name: row[name] for name in _ATTEMPT_FIELDS})
+def to_attempt(row: Row, resources: dict[str, Any]) -> Attempt:
+    """Return a row of ``attempt`` as a value; while it runs, with what it has held until now."""
+    fields = {name: row[name] for name in _ATTEMPT_FIELDS}
+    return Attempt(**fields if row["ended_at"] is not None else fields | held_until_now(row, resources))
+
+
+def held_until_now(attempt: Row, resources: dict[str, Any]) -> dict[str, float]:
+    """Return the CPU- and GPU-seconds of an attempt that runs, or is ending now."""
+    begun = attempt["started_at"]
+    seconds = (now() - begun).total_seconds() if begun is not None else 0.0
+    held = demand(Resources(**resources))
+    return {"cpu_seconds": seconds * held.get("CPU", 0.0), "gpu_seconds": seconds * held.get("GPU", 0.0)}
 
 
 def to_event(row: Row) -> JobEvent:

@@ -11,6 +11,7 @@ Every attempt has its own folder, so a late write of a former attempt never touc
     jobs/<id>/logs/00001-00000000.log            the log of attempt 1 in chunks of equal size
     jobs/<id>/checkpoints/step-00000012.attempt-00001.pkl
     jobs/<id>/train/<name>/                      what Ray Train keeps of a run
+    clusters/<id>/environment-<head>.json        Environment: what is installed where no server can look
 """
 
 from __future__ import annotations
@@ -76,7 +77,10 @@ def train_path(job_id: str) -> str:
 
 
 class Task(Value):
-    """What an attempt is to run. ``inputs`` is an object path; ``python`` the version the inputs were pickled by."""
+    """What an attempt is to run. ``inputs`` is an object path; ``python`` the version the inputs were pickled by.
+
+    ``environment_path`` is the object in which to write down what is installed, where nobody knows yet.
+    """
 
     job_id: str
     attempt: int
@@ -88,6 +92,7 @@ class Task(Value):
     fetch: tuple[str, ...]
     python: str | None
     resources: Resources = Resources()
+    environment_path: str | None = None
 
 
 class Status(Value):

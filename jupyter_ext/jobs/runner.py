@@ -50,6 +50,8 @@ def main() -> int:
         task = Task.model_validate_json(context.objects.get(attempt_path(context.job_id, context.attempt, "task.json")))
         reporter = Reporter(context)
         reporter.start()
+        if task.environment_path is not None:
+            _tell_environment(context, task.environment_path)
     except (JupyterExtError, Terminated) as error:
         print(f"The attempt could not begin: {error}", file=sys.stderr)
         return EXIT_TRY_AGAIN
@@ -76,6 +78,15 @@ def main() -> int:
     finally:
         capture.close()
     return 0 if outcome.succeeded else 1
+
+
+def _tell_environment(context: Context, path: str) -> None:
+    """Write down what is installed here: the next submission is held against it. Its failure costs the job nothing."""
+    from jupyter_ext.clusters.environment import read_environment
+
+    # What is installed may describe itself in any wrong way.
+    with contextlib.suppress(Exception):
+        context.objects.put(path, read_environment().model_dump_json().encode())
 
 
 def run(context: Context, task: Task) -> tuple[Outcome, bytes | None]:

@@ -90,7 +90,9 @@ class JobService(LoggingConfigurable):
         self._check(spec, owner)
         facts = spec.model_dump(mode="json")
         key = facts.pop("idempotency_key")
-        digest = hashlib.sha256(JobSpec(**facts).model_dump_json().encode()).hexdigest()
+        # What the notebook has imported meanwhile makes no other job of the same cell.
+        asked = JobSpec(**{**facts, "environment": {}})
+        digest = hashlib.sha256(asked.model_dump_json().encode()).hexdigest()
         row = self._insert_once(facts, key, digest, owner)
         self.changed.set()
         return ledger.to_job(row)
@@ -119,7 +121,7 @@ class JobService(LoggingConfigurable):
         return Page(items=[ledger.to_job(row, positions.get(row["id"])) for row in rows], next_cursor=cursor)
 
     def usage(self, query: UsageQuery, *, owner: str) -> JobUsage:
-        """Return what a user's jobs held of their clusters in the attempts that began since a moment."""
+        """Return what a user's jobs held of their clusters in the attempts that began since a moment, up to now."""
         since = query.since or now() - timedelta(days=_USAGE_DAYS)
         job, attempt = tables.job, tables.attempt
         sums = sa.select(
@@ -130,9 +132,17 @@ class JobService(LoggingConfigurable):
             sa.func.max(attempt.c.peak_memory_bytes).label("peak_memory_bytes"),
         )
         mine = sums.join(job, job.c.id == attempt.c.job_id).where(job.c.owner == owner, attempt.c.created_at >= since)
+        running = (
+            sa.select(attempt.c.started_at, attempt.c.ended_at, job.c.resources)
+            .join(job, job.c.id == attempt.c.job_id)
+            .where(job.c.owner == owner, job.c.ended_at.is_(None), attempt.c.created_at >= since)
+            .where(attempt.c.ended_at.is_(None))
+        )
         with self.store.read() as tx:
             (row,) = tx.all(mine)
-        return JobUsage(owner=owner, since=since, **row)
+            held = [ledger.held_until_now(one, one["resources"]) for one in tx.all(running)]
+        sums_now = {name: row[name] + sum(one[name] for one in held) for name in ("cpu_seconds", "gpu_seconds")}
+        return JobUsage(owner=owner, since=since, **{**row, **sums_now})
 
     def events(self, job_id: str, query: Query, *, owner: str) -> Page[JobEvent]:
         """Return a job's transitions, newest first."""

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from jupyter_ext.errors import Forbidden, Invalid, Unavailable
 from jupyter_ext.jobs import checkpoint, ledger, logs, tables
-from jupyter_ext.jobs.demands import demand, driver
+from jupyter_ext.jobs.demands import driver
 from jupyter_ext.jobs.evidence import Evidence
 from jupyter_ext.jobs.protocol import Context, Status, Task, attempt_path, checkpoints_path, fence_path
 from jupyter_ext.jobs.states import Blame, Verdict, judge
@@ -436,8 +436,6 @@ class Steps:
             self._evidence.write_down(row, attempt, status)
         number = attempt["number"]
         size = logs.stored_size(self._store.objects, row["id"], number)
-        seconds = (now() - attempt["started_at"]).total_seconds() if attempt["started_at"] else 0.0
-        held = demand(Resources(**row["resources"]))
         with self._store.write() as tx:
             moved = ledger.move(
                 tx,
@@ -458,8 +456,7 @@ class Steps:
                     log_size=size,
                     message=message,
                     reason=reason,
-                    cpu_seconds=seconds * held.get("CPU", 0.0),
-                    gpu_seconds=seconds * held.get("GPU", 0.0),
+                    **ledger.held_until_now(attempt, row["resources"]),
                 )
         self._forget(row["id"])
 
@@ -491,6 +488,7 @@ class Steps:
             fetch=tuple(row["fetch"]),
             python=row["environment"].get("python"),
             resources=Resources(**row["resources"]),
+            environment_path=self._clusters.environment_to_tell(row["owner"], connection.incarnation),
         )
         objects.put(attempt_path(row["id"], number, "task.json"), task.model_dump_json().encode())
         objects.put(fence_path(row["id"]), str(number).encode())

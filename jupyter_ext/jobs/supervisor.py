@@ -308,22 +308,23 @@ class Supervisor(LoggingConfigurable):
         """Return what users held on average within the window, in attempts that have ended."""
         if time.monotonic() - self._counted_at > _COUNT_S:
             job, attempt = tables.job, tables.attempt
-            sums = (
-                sa.select(
-                    job.c.owner,
-                    sa.func.sum(attempt.c.cpu_seconds).label("CPU"),
-                    sa.func.sum(attempt.c.gpu_seconds).label("GPU"),
-                )
+            begin = now() - timedelta(seconds=self.fair_share_window_s)
+            columns = (attempt.c.started_at, attempt.c.ended_at, attempt.c.cpu_seconds, attempt.c.gpu_seconds)
+            ended = (
+                sa.select(job.c.owner, *columns)
                 .join(job, job.c.id == attempt.c.job_id)
-                .where(attempt.c.ended_at > now() - timedelta(seconds=self.fair_share_window_s))
-                .group_by(job.c.owner)
+                .where(attempt.c.ended_at > begin, attempt.c.started_at < attempt.c.ended_at)
             )
             with self._store.read() as tx:
-                rows = tx.all(sums)
-            window = self.fair_share_window_s
-            self._recent = {
-                row["owner"]: {name: (row[name] or 0.0) / window for name in ("CPU", "GPU")} for row in rows
-            }
+                rows = tx.all(ended)
+            recent: dict[str, dict[str, float]] = {}
+            for row in rows:
+                held = recent.setdefault(row["owner"], {"CPU": 0.0, "GPU": 0.0})
+                # Of one that began before the window only what lies in it.
+                within = (row["ended_at"] - max(begin, row["started_at"])) / (row["ended_at"] - row["started_at"])
+                for name in held:
+                    held[name] += within * row[f"{name.lower()}_seconds"] / self.fair_share_window_s
+            self._recent = dict(recent)
             self._counted_at = time.monotonic()
         return self._recent
 

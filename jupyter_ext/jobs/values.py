@@ -103,8 +103,8 @@ class Attempt(Value):
     """One run of a job on a cluster. ``resumed_step`` None means it began from nothing.
 
     ``last_step`` is the last that it reported, ``durable_step`` the last that it saved.
-    ``cpu_seconds`` and ``gpu_seconds`` are what it held of its cluster times how long; ``peak_memory_bytes`` is the
-    most that its own processes used at a time.
+    ``cpu_seconds`` and ``gpu_seconds`` are what it held of its cluster times how long, until now if it runs;
+    ``peak_memory_bytes`` is the most that its own processes used at a time.
     """
 
     number: int

@@ -70,7 +70,10 @@ class ClusterMagics(ClientMagics):
         if arguments.verb == "resize":
             return ClusterTable([clusters.resize(name, **dict(map(_limit, limits)))])
         if arguments.verb == "start":
-            return ClusterTable([clusters.start(name, wait=not arguments.no_wait)])
+            try:
+                return ClusterTable([clusters.start(name, wait=not arguments.no_wait)])
+            except TimeoutError as error:
+                raise UsageError(str(error)) from error
         if arguments.verb == "stop":
             return ClusterTable([clusters.stop(name)])
         if not names:

@@ -88,7 +88,7 @@ class JobMagics(ClientMagics):
 
     @magic_arguments()
     @argument("script", nargs="?", help="A .py, .ipynb or .sh file to submit; not with a cell.")
-    @argument("--name", help="What to call the job. Default: the file's name, or cell-N.")
+    @argument("--name", help="What to call the job. Default: the file's name, or cell-N, or with --key: job.")
     @argument("--cpus", type=float, help="CPUs to ask for. Default: 1.")
     @argument("--gpus", type=float, help="GPUs to ask for.")
     @argument("--memory", help="Memory to ask for, such as 2GB.")
@@ -223,7 +223,9 @@ class JobMagics(ClientMagics):
 
     def _options(self, arguments: Any) -> Options:
         assert self.shell is not None
-        name = f"cell-{self.shell.execution_count}" if arguments.script is None else None
+        # Run again, a cell has another number, and with a key it is to be the same job.
+        numbered = arguments.script is None and not arguments.key
+        name = f"cell-{self.shell.execution_count}" if numbered else None
         options: Options = {
             "name": _bare(arguments.name) if arguments.name else name,
             "dataset": self._handle_or_id(arguments.dataset),

@@ -1,4 +1,4 @@
-"""Local clusters that grow with what is wanted, on a real Ray: times are printed (``pytest -s``)."""
+"""Local clusters that grow with what is wanted, on a real Ray: times are told at the end of the run."""
 
 from __future__ import annotations
 
@@ -22,9 +22,12 @@ from jupyter_ext.clusters.service import ClusterService, Connection
 from jupyter_ext.clusters.values import ClusterSize, ClusterState, Node, NodeState
 from jupyter_ext.errors import Forbidden, Invalid, NotFound, Unavailable
 from jupyter_ext.store import Store, migrate
+from support.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
 pytest.importorskip("ray", reason="Ray is not installed (pip install 'jupyter-ext[ray]')")
+
+Tell = Callable[[str], None]
 
 GPU = {"CPU": 1.0, "GPU": 1.0}
 UP = (NodeState.RUNNING, NodeState.IDLE)
@@ -74,15 +77,6 @@ def connection(service: ClusterService) -> Connection:
     return connection
 
 
-def wait_until(true: Callable[[], object], seconds: float = 180) -> float:
-    """Return the seconds it took."""
-    start = time.monotonic()
-    while not true():
-        assert time.monotonic() < start + seconds, "waited in vain"
-        time.sleep(0.1)
-    return time.monotonic() - start
-
-
 def workers(service: ClusterService, owner: str = "ada") -> list[Node]:
     head = service.backend.find(owner, "default")
     assert head is not None
@@ -112,7 +106,9 @@ def raylet_of(connection: Connection, worker: str) -> psutil.Process:
     return raylet
 
 
-def test_it_grows_and_shrinks_with_what_the_queue_wants(service: ClusterService, connection: Connection) -> None:
+def test_it_grows_and_shrinks_with_what_the_queue_wants(
+    service: ClusterService, connection: Connection, tell: Tell
+) -> None:
     assert [kind.name for kind in service.get("ada").kinds] == ["gpu"]
     assert workers(service) == []
     assert {name: service.capacity("ada")[name] for name in ("CPU", "GPU")} == {"CPU": 3.0, "GPU": 2.0}
@@ -124,7 +120,7 @@ def test_it_grows_and_shrinks_with_what_the_queue_wants(service: ClusterService,
     assert growing.message == "Starting 2 gpu workers for the queue."
     assert growing.wanted == (GPU, GPU, GPU, {"GPU": 8.0})
     wait_until(lambda: count_up(service) == 2)
-    print(f"\n0 → 2 gpu workers after {time.monotonic() - start:.1f} s")
+    tell(f"0 → 2 gpu workers after {time.monotonic() - start:.1f} s")
     # How much is in use, Ray tells a moment later.
     wait_until(lambda: service.get("ada").available.get("GPU") == 2.0)
     grown = service.get("ada")
@@ -140,45 +136,45 @@ def test_it_grows_and_shrinks_with_what_the_queue_wants(service: ClusterService,
             addresses = {c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN}
             assert addresses <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
     service.want("ada", [])
-    print(f"2 → 0 gpu workers after {wait_until(lambda: workers(service) == []):.1f} s")
+    tell(f"2 → 0 gpu workers after {wait_until(lambda: workers(service) == []):.1f} s")
     for worker in ids:
         assert processes_of(connection, worker=worker) == []
 
 
-def test_it_grows_for_a_job_that_waits_in_ray(service: ClusterService, connection: Connection) -> None:
+def test_it_grows_for_a_job_that_waits_in_ray(service: ClusterService, connection: Connection, tell: Tell) -> None:
     start = time.monotonic()
     connection.jobs.submit("gpu-job", "exec python -c 'print(42)'", gpus=1.0)
     wait_until(lambda: count_up(service) == 1)
-    print(f"\na job that asks for a GPU → gpu worker after {time.monotonic() - start:.1f} s")
+    tell(f"a job that asks for a GPU → gpu worker after {time.monotonic() - start:.1f} s")
     wait_until(lambda: (job := connection.jobs.get("gpu-job")) is not None and job.ended)
-    print(f"its end after {time.monotonic() - start:.1f} s")
+    tell(f"its end after {time.monotonic() - start:.1f} s")
     job = connection.jobs.get("gpu-job")
     assert job is not None
     assert job.status == "SUCCEEDED", connection.jobs.logs("gpu-job")
-    print(f"idle → gone after {wait_until(lambda: workers(service) == []):.1f} s")
+    tell(f"idle → gone after {wait_until(lambda: workers(service) == []):.1f} s")
 
 
-def test_a_worker_that_is_killed_is_replaced(service: ClusterService, connection: Connection) -> None:
+def test_a_worker_that_is_killed_is_replaced(service: ClusterService, connection: Connection, tell: Tell) -> None:
     service.want("ada", [GPU])
     wait_until(lambda: count_up(service) == 1)
     [lost] = workers(service)
     raylet_of(connection, lost.id).kill()
     taken = wait_until(lambda: [node.id for node in workers(service) if node.state in UP] not in ([], [lost.id]))
-    print(f"\na killed worker is replaced after {taken:.1f} s")
+    tell(f"a killed worker is replaced after {taken:.1f} s")
     assert processes_of(connection, worker=lost.id) == []
 
 
-def test_its_limits_can_be_lowered_and_raised(service: ClusterService) -> None:
+def test_its_limits_can_be_lowered_and_raised(service: ClusterService, tell: Tell) -> None:
     # The one before wants one worker, which is there.
     lowered = service.resize("ada", "default", ClusterSize(limits={"gpu": 1}))
     assert [kind.max_nodes for kind in lowered.kinds] == [1]
     service.want("ada", [GPU, GPU])
     assert (service.capacity("ada")["GPU"], count_up(service), len(workers(service))) == (1.0, 1, 1)
     service.resize("ada", "default", ClusterSize(limits={"gpu": 2}))
-    print(f"\nlimit 1 → 2: 2 gpu workers after {wait_until(lambda: count_up(service) == 2):.1f} s")
+    tell(f"limit 1 → 2: 2 gpu workers after {wait_until(lambda: count_up(service) == 2):.1f} s")
     service.resize("ada", "default", ClusterSize(limits={"gpu": 0}))
     assert not service.fits("ada", GPU)
-    print(f"limit 2 → 0: none after {wait_until(lambda: workers(service) == []):.1f} s")
+    tell(f"limit 2 → 0: none after {wait_until(lambda: workers(service) == []):.1f} s")
     with pytest.raises(Invalid, match="at most 2 gpu workers"):
         service.resize("ada", "default", ClusterSize(limits={"gpu": 3}))
     with pytest.raises(Invalid, match="no kind of worker 'tpu'; there is gpu"):
@@ -186,7 +182,7 @@ def test_its_limits_can_be_lowered_and_raised(service: ClusterService) -> None:
 
 
 def test_users_of_one_machine_have_nothing_to_do_with_each_other(
-    service: ClusterService, connection: Connection, make: Callable[[str], ClusterService]
+    service: ClusterService, connection: Connection, make: Callable[[str], ClusterService], tell: Tell
 ) -> None:
     other = make("bob")
     other.want("bob", [GPU])
@@ -232,7 +228,7 @@ def test_users_of_one_machine_have_nothing_to_do_with_each_other(
     holder = keeper.lock_holder(folder)
     assert holder in {process.pid for process in bobs_processes}
     os.kill(holder, signal.SIGKILL)
-    print(f"\na killed keeper's cluster is gone after {wait_until(lambda: processes_of(bobs) == []):.1f} s")
+    tell(f"a killed keeper's cluster is gone after {wait_until(lambda: processes_of(bobs) == []):.1f} s")
     assert other.get("bob").state is ClusterState.STOPPED
     assert other.stop("bob").state is ClusterState.STOPPED
     assert not scratch.exists()
@@ -240,10 +236,10 @@ def test_users_of_one_machine_have_nothing_to_do_with_each_other(
     assert count_up(service) == 1
 
 
-def test_stopping_it_ends_the_workers_too(service: ClusterService, connection: Connection) -> None:
+def test_stopping_it_ends_the_workers_too(service: ClusterService, connection: Connection, tell: Tell) -> None:
     start = time.monotonic()
     assert service.stop("ada").state is ClusterState.STOPPED
-    print(f"\nstopped after {time.monotonic() - start:.1f} s")
+    tell(f"stopped after {time.monotonic() - start:.1f} s")
     assert processes_of(connection) == []
     with pytest.raises(Unavailable):
         connection.jobs.version()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,9 @@ KILLS = 100
 @pytest.mark.ray
 @pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(1500)
-def test_a_hundred_kills_at_random(tmp_path: Path) -> None:
+def test_a_hundred_kills_at_random(tmp_path: Path, tell: Callable[[str], None]) -> None:
     report = Chaos(tmp_path / "chaos", KILLS, seed=20261121, say=print).run(timeout_s=1400)
-    print(report.table())
+    tell(report.table())
     assert len(report.faults) == KILLS
     assert {fault.kind for fault in report.faults} == {"driver", "frozen driver", "worker", "supervisor", "head"}
     assert report.wrong == []

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -20,6 +19,7 @@ from jupyter_ext.clusters.service import ClusterService, Connection
 from jupyter_ext.clusters.values import ClusterState
 from jupyter_ext.errors import Forbidden, Invalid, Unavailable
 from jupyter_ext.store import Store, migrate
+from support.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
 pytest.importorskip("ray", reason="Ray is not installed (pip install 'jupyter-ext[ray]')")
@@ -49,13 +49,6 @@ def service(folder: Path) -> Iterator[ClusterService]:
 def connection(service: ClusterService) -> Connection:
     """The module's head."""
     return service.ensure("ada")
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
 
 
 def ended(connection: Connection, submission_id: str) -> RayJob:

@@ -246,6 +246,29 @@ def test_ray_forgets_what_has_ended(shop: Shop) -> None:
         time.sleep(0.5)
 
 
+def test_jobs_save_before_their_cluster_is_stopped_and_go_on_in_the_next(shop: Shop) -> None:
+    source = """
+import time
+from jupyter_ext.jobs import checkpoint
+saved = checkpoint.latest()
+if saved is None:
+    checkpoint.on_stop(lambda: (7, "state"))
+    print("begun", flush=True)
+    time.sleep(300)
+state = saved.state
+"""
+    job_id = shop.submit(source, fetch=("state",))
+    shop.until(job_id, lambda job: "begun" in shop.log(job_id))
+    began = time.monotonic()
+    assert shop.workspace.clusters.stop(OWNER).state == "stopped"
+    assert time.monotonic() - began < 100
+    job = shop.finish(job_id, 150.0)
+    assert (job.state, len(job.attempts)) == (JobState.SUCCEEDED, 2), shop.log(job_id)
+    assert job.attempts[0].message.startswith("Attempt 1 was interrupted: It was told to stop.")
+    assert job.attempts[1].resumed_step == 7
+    assert cloudpickle.loads(shop.workspace.jobs.result(job_id, owner=OWNER)) == {"state": "state"}
+
+
 SAVES_AT_THE_STOP = """
 import time
 import ray

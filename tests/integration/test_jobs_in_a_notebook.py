@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from jupyter_ext.errors import Conflict, Invalid, NotFound
 from jupyter_ext.jobs.values import JobState
 from jupyter_ext.magics import _base
 from jupyter_ext.magics.jobs import JobMagics, complete_job, complete_paused_job, complete_submit_job
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.ray
 
@@ -92,10 +92,7 @@ def test_pause_and_resume(shell: InteractiveShell) -> None:
     job = shell.run_cell_magic("submit_job", "--name held --priority 3", "import time; time.sleep(99)")
     for name in ("job", "pause_job"):
         assert shell.run_line_magic(name, "held").id == job.id
-    deadline = time.monotonic() + 60
-    while job.state is not JobState.PAUSED:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: job.state is JobState.PAUSED)
     assert complete_paused_job(_base.shared_client(), "%resume_job ") == ["held"]
     assert shell.run_line_magic("resume_job", "held").state is not JobState.PAUSED
     shell.run_line_magic("cancel_job", "held")

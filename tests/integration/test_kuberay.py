@@ -21,6 +21,7 @@ from jupyter_ext.store.schema import outbox
 from support.kube_api import KubeApi
 from support.kuberay_heads import Heads
 from support.kuberay_operator import Operator
+from support.waiting import wait_until
 
 Make = Callable[..., ClusterService]
 
@@ -89,13 +90,6 @@ def make(
         each.backend._api.close()  # type: ignore[attr-defined]
     heads.stop()
     assert kube.all("rayclusters") == []
-
-
-def wait_until(true: Callable[[], Any], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 def states(store: Store) -> list[str]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +34,12 @@ from jupyter_ext.monitoring.run import run_round
 from support import server as servers
 from support.receiver import Receiver
 from support.server import Server
+from support.waiting import wait_until
 
 
 def frame(seed: int, shift: float = 0.0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     return pd.DataFrame({"steady": rng.normal(size=800), "moved": rng.normal(size=800) + shift})
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait for the server to take in what a job has left."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 @pytest.fixture

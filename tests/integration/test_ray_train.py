@@ -98,7 +98,7 @@ def undisturbed(rank: int) -> list[float]:
     return list(weights)
 
 
-def test_a_killed_worker_goes_on_within_the_attempt(shop: Shop) -> None:
+def test_a_killed_worker_goes_on_within_the_attempt(shop: Shop, tell: Callable[[str], None]) -> None:
     job_id = shop.submit()
     shop.until(job_id, reached(3))
     pid = re.search(r"pid=(\d+)\) world_rank=1", shop.log(job_id))
@@ -106,7 +106,7 @@ def test_a_killed_worker_goes_on_within_the_attempt(shop: Shop) -> None:
     psutil.Process(int(pid[1])).send_signal(signal.SIGKILL)
     killed = time.monotonic()
     shop.until(job_id, lambda job: "goes on after step" in shop.log(job_id))
-    print(f"after a killed worker: {time.monotonic() - killed:.1f} s until it went on")
+    tell(f"after a killed worker: {time.monotonic() - killed:.1f} s until it went on")
     job = shop.until(job_id, succeeded)
     assert job.attempt == 1
     check_result(shop, job_id)
@@ -115,7 +115,7 @@ def test_a_killed_worker_goes_on_within_the_attempt(shop: Shop) -> None:
     assert 0 < job.progress.metrics["loss"] < 1
 
 
-def test_a_killed_driver_goes_on_with_the_next_attempt(shop: Shop) -> None:
+def test_a_killed_driver_goes_on_with_the_next_attempt(shop: Shop, tell: Callable[[str], None]) -> None:
     job_id = shop.submit()
     shop.until(job_id, reached(3))
     shop.driver(job_id).send_signal(signal.SIGKILL)
@@ -125,7 +125,7 @@ def test_a_killed_driver_goes_on_with_the_next_attempt(shop: Shop) -> None:
     assert resumed is not None
     assert resumed >= 3
     shop.until(job_id, lambda job: f"goes on after step {resumed}" in shop.log(job_id))
-    print(f"after a killed driver: {time.monotonic() - killed:.1f} s until it went on")
+    tell(f"after a killed driver: {time.monotonic() - killed:.1f} s until it went on")
     shop.until(job_id, succeeded)
     check_result(shop, job_id)
 

@@ -1,4 +1,4 @@
-"""Heads that come back with what they knew: what ran goes on, and what died meanwhile is found dead."""
+"""Heads that come back with what they knew, wires to them that are cut: what ran goes on, what died is found dead."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ import cloudpickle
 import psutil
 import pytest
 
+from jupyter_ext.clusters.ray_jobs import RayJobs
 from jupyter_ext.jobs.service import JobService
 from jupyter_ext.jobs.supervisor import Supervisor
 from jupyter_ext.jobs.values import JobDetail, JobSpec, JobState
 from jupyter_ext.store import Store
-from support.saved_head import SavedHead
+from support.relay import Relay
+from support.saved_head import Connection, SavedHead
 
 OWNER = "ada"
 
@@ -59,6 +61,9 @@ class Clusters:
         return True
 
     def want(self, owner: str, bundles: list[dict[str, float]]) -> None:
+        pass
+
+    def environment_to_tell(self, owner: str, incarnation: str) -> None:
         pass
 
 
@@ -118,3 +123,42 @@ def test_the_head_is_killed_and_comes_back(head: SavedHead, jobs: JobService, dr
     # A driver beside a head outlives it; nobody started a second one.
     assert job.attempt == (2 if driver_dies else 1)
     assert all(attempt.resumed_step for attempt in job.attempts[1:])
+
+
+@pytest.fixture
+def relay(head: SavedHead, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
+    """What the supervisor says to the head goes over this wire."""
+    reached = head.connection.jobs
+    wire = Relay(int(reached.url.rpartition(":")[2]))
+    through = RayJobs(f"http://127.0.0.1:{wire.port}", reached._token, timeout=2.0)
+    monkeypatch.setattr(head, "connection", Connection(through))
+    yield wire
+    through.close()
+    wire.close()
+
+
+def test_a_job_ends_well_behind_a_cut_network(relay: Relay, jobs: JobService) -> None:
+    job_id = jobs.submit(JobSpec(name="walk", source=WALK, fetch=("seen",)), owner=OWNER).id
+    until(jobs, job_id, lambda job: job.progress is not None and job.progress.step >= 4)
+    relay.cut(silent=True)
+    until(jobs, job_id, lambda job: "can't be reached" in job.message)
+    job = until(jobs, job_id, lambda job: job.state.final)
+    assert (job.state, job.attempt) == (JobState.SUCCEEDED, 1), job.message
+    assert cloudpickle.loads(jobs.result(job_id, owner=OWNER))["seen"] == list(range(1, 61))
+
+
+def test_what_dies_behind_a_cut_network_is_given_up_when_it_is_mended(relay: Relay, jobs: JobService) -> None:
+    job_id = jobs.submit(JobSpec(name="walk", source=WALK, fetch=("seen",)), owner=OWNER).id
+    until(jobs, job_id, lambda job: job.progress is not None and job.progress.step >= 4)
+    relay.cut(silent=False)
+    driver(job_id).kill()
+    # Longer than the silence after which a job is given up that its cluster has lost.
+    time.sleep(14)
+    job = jobs.get(job_id, owner=OWNER)
+    assert (job.state, job.attempt) == (JobState.RUNNING, 1)
+    assert "can't be reached" in job.message
+    relay.mend()
+    job = until(jobs, job_id, lambda job: job.state.final)
+    assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2), job.message
+    assert (job.attempts[1].resumed_step or 0) >= 4
+    assert cloudpickle.loads(jobs.result(job_id, owner=OWNER))["seen"] == list(range(1, 61))

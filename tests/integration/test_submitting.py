@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import platform
+import sqlite3
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import jupyter_ext
 from jupyter_ext.client import Client
+from jupyter_ext.clusters import keeper
 from jupyter_ext.clusters.environment import Environment, read_environment
 from jupyter_ext.errors import Conflict, Invalid, NotFound
 from jupyter_ext.jobs.values import JobState
 from support import server as servers
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.ray
 
@@ -72,8 +78,6 @@ def test_a_function_that_fails_says_where(client: Any) -> None:
 
 def test_a_job_is_awaited_beside_other_things(client: Any) -> None:
     def slow(seconds: float) -> float:
-        import time
-
         time.sleep(seconds)
         return seconds
 
@@ -166,7 +170,7 @@ def test_what_comes_after_waits_and_pause_holds(client: Any) -> None:
     third = client.jobs.submit("1", after=[second, "held"], priority=5)
     assert third.refresh().after == (second.id, first.id)
     assert first.pause().state in (JobState.PAUSED, JobState.CANCELLING)
-    wait_for(lambda: first.state is JobState.PAUSED)
+    wait_until(lambda: first.state is JobState.PAUSED)
     assert "paused" in first._repr_html_()
     assert first.resume().state in (JobState.QUEUED, JobState.ADMITTED, JobState.STARTING)
     first.cancel()
@@ -192,6 +196,37 @@ def test_schedules(client: Any) -> None:
     schedules.delete("each morning")
     with pytest.raises(NotFound, match="no schedule 'each morning'"):
         schedules.get("each morning")
+
+
+def test_what_a_job_was_made_of_is_recorded(client: Any) -> None:
+    import numpy as np
+    import pandas as pd
+
+    data = client.datasets.register("points", pd.DataFrame({"key": ["a", "b"], "x": [1.0, 2.0]}), key="key")
+    job = client.jobs.submit("x = n + 1", parameters={"n": 1}, dataset=data, fetch="x", tags={"team": "a"})
+    known = client.jobs.get(job.id).refresh()
+    assert (known.source, known.parameters, known.dataset_id) == ("x = n + 1", {"n": 1}, data.id)
+    assert known.environment["python"] == platform.python_version()
+    assert known.environment["numpy"] == np.__version__
+    # Another version of the data is another id.
+    later = client.datasets.register("points", pd.DataFrame({"key": ["a"], "x": [3.0]}), key="key")
+    assert client.jobs.submit("x = 1", dataset=later).refresh().dataset_id == later.id != data.id
+    assert job.result(timeout=120) == {"x": 2}
+
+
+def test_metrics_become_a_run_of_mlflow(client: Any, server: servers.Server) -> None:
+    source = "from jupyter_ext.jobs import progress\nfor n in (1, 2): progress(n, 2, loss_of_mine=1 / n)"
+    client.jobs.submit(source, name="measured", cpus=0).result(timeout=120)
+
+    def kept() -> list[tuple[float, int]]:
+        try:
+            with closing(sqlite3.connect(f"file:{server.home / 'mlflow.db'}?mode=ro", uri=True)) as database:
+                found = "SELECT value, step FROM metrics WHERE key = 'loss_of_mine' ORDER BY step"
+                return [(value, step) for value, step in database.execute(found)]
+        except sqlite3.OperationalError:  # MLflow has not made its tables yet
+            return []
+
+    wait_until(lambda: kept() == [(1.0, 1), (0.5, 2)])
 
 
 def test_usage_is_told(client: Any) -> None:
@@ -285,8 +320,46 @@ def test_a_wait_bears_a_server_that_is_started_again(own_server: servers.Server,
     client.transport.close()
 
 
-def wait_for(true: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
+WALK = """
+import time
+from jupyter_ext.jobs import checkpoint, progress
+saved = checkpoint.latest()
+seen = saved.state if saved else []
+for step in range(len(seen) + 1, 31):
+    time.sleep(0.25)
+    seen.append(step)
+    checkpoint.save(step, seen)
+    progress(step, 30)
+"""
+
+
+@pytest.mark.parametrize("what", ["server", "machine"])
+def test_what_is_killed_costs_no_job(
+    own_server: servers.Server, tmp_path: Path, tell: Callable[[str], None], what: str
+) -> None:
+    """The server alone, or all processes at once as when a machine loses its power, and comes back."""
+    client: Client = jupyter_ext.connect(own_server.url, own_server.token)
+    port = int(own_server.url.rsplit(":")[-1].strip("/"))
+    job = client.jobs.submit(WALK, name="walk", fetch="seen")
+    wait_until(lambda: job.progress is not None and job.progress.step >= 4)
+    own_server.process.kill()
+    own_server.process.wait()
+    if what == "machine":
+        [folder] = (own_server.home / "clusters").glob("*/")
+        holder = keeper.lock_holder(folder)
+        assert holder is not None
+        below = psutil.Process(holder).children(recursive=True)
+        for process in (psutil.Process(holder), *below):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+    start = time.monotonic()
+    again = servers.start(tmp_path / "server", port=port)
+    try:
+        assert job.result(timeout=200) == {"seen": list(range(1, 31))}
+        attempts = job.refresh().attempts
+        assert len(attempts) == (2 if what == "machine" else 1), job.message
+        assert all((attempt.resumed_step or 0) >= 4 for attempt in attempts[1:])
+        tell(f"{what} killed and started again: the job is done after {time.monotonic() - start:.1f} s")
+    finally:
+        client.transport.close()
+        again.stop()

@@ -16,7 +16,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -26,7 +26,7 @@ import psutil
 from traitlets.config import Config
 
 from jupyter_ext.jobs.states import MOVES
-from jupyter_ext.jobs.values import JobDetail, JobSpec, JobState, Resources
+from jupyter_ext.jobs.values import Attempt, JobDetail, JobEvent, JobSpec, JobState, Resources
 from jupyter_ext.values import Query
 from jupyter_ext.workspace import Workspace
 
@@ -116,14 +116,28 @@ class Report:
     jobs: list[JobDetail] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     redone: list[int] = field(default_factory=list)
-    #: Seconds from the kill of a driver to the first step of the next.
-    resumed_after: list[float] = field(default_factory=list)
+
+    def waits(self, kind: str) -> tuple[list[float], list[float]]:
+        """Return the seconds from kills of a kind until they were noticed, and until the next attempts ran.
+
+        Noticed is what is written down as the attempt's end. A kill of what all jobs need counts for each of them.
+        """
+        noticed, resumed = [], []
+        for fault in self.faults:
+            for job in self.jobs if fault.kind == kind else ():
+                if fault.job_id in (None, job.id) and (lost := _lost(job, fault)) is not None:
+                    attempt, following = lost
+                    assert attempt.ended_at is not None
+                    noticed.append(attempt.ended_at.timestamp() - fault.at)
+                    if following.started_at is not None:
+                        resumed.append(following.started_at.timestamp() - fault.at)
+        return sorted(noticed), sorted(resumed)
 
     def table(self) -> str:
         """Return the report as lines of text."""
         kinds = {kind: sum(fault.kind == kind for fault in self.faults) for kind in _WEIGHTS}
         survived = sum(job.state is JobState.SUCCEEDED for job in self.jobs)
-        redone, waits = sorted(self.redone), sorted(self.resumed_after)
+        redone = sorted(self.redone)
         lines = [
             f"faults            {len(self.faults)}: " + ", ".join(f"{count} {kind}" for kind, count in kinds.items()),
             f"jobs survived     {survived} of {len(self.jobs)}, in {sum(job.attempt for job in self.jobs)} attempts",
@@ -132,10 +146,30 @@ class Report:
         if redone:
             mean = sum(redone) / len(redone)
             lines.append(f"steps redone      {mean:.1f} on average, {redone[-1]} at most (checkpoints every {EVERY})")
-        if waits:
-            middle = waits[len(waits) // 2]
-            lines.append(f"driver to resume  {middle:.1f} s in the middle, {waits[-1]:.1f} s at most")
+        for kind in ("driver", "head"):
+            for what, waits in zip(("noticed", "resumed"), self.waits(kind), strict=True):
+                if waits:
+                    lines.append(f"{f'{kind} {what}':<17} {spread(waits)}")
         return "\n".join(lines)
+
+
+def spread(waits: list[float]) -> str:
+    """Return sorted seconds in words: half of them, nearly all, all."""
+    middle, most = waits[len(waits) // 2], waits[int(0.95 * len(waits))]
+    return f"{middle:.1f} s in the middle, {most:.1f} s for 95 %, {waits[-1]:.1f} s at most"
+
+
+def _lost(job: JobDetail, fault: Fault) -> tuple[Attempt, Attempt] | None:
+    """Return the attempt that a fault has ended, and the next; None when it ended none of this job's."""
+    for attempt, following in pairwise(job.attempts):
+        if attempt.ended_at is None or attempt.ended_at.timestamp() <= fault.at:
+            continue
+        # That a driver ran is known: it was the one that was killed.
+        ran = fault.job_id is not None or (
+            attempt.started_at is not None and attempt.started_at.timestamp() <= fault.at
+        )
+        return (attempt, following) if ran and attempt.state is JobState.INTERRUPTED else None
+    return None
 
 
 class Chaos:
@@ -251,7 +285,7 @@ class Chaos:
         for when, process in list(self._frozen):
             if time.monotonic() >= when:
                 self._frozen.remove((when, process))
-                if process.is_running():
+                with suppress(psutil.NoSuchProcess):
                     process.resume()
 
     def _ours(self) -> Iterator[psutil.Process]:
@@ -261,8 +295,9 @@ class Chaos:
             from jupyter_ext.clusters import keeper
 
             pid = keeper.lock_holder(folder)
-            if pid is not None and psutil.pid_exists(pid):
-                yield from psutil.Process(pid).children(recursive=True)
+            if pid is not None:
+                with suppress(psutil.NoSuchProcess):  # it has ended since
+                    yield from psutil.Process(pid).children(recursive=True)
 
     def _driver(self) -> tuple[str, psutil.Process] | None:
         found = []
@@ -278,20 +313,18 @@ class Chaos:
 
     def _last_to_step(self, job_id: str) -> int | None:
         try:
-            lines = (self._steps / self._job(job_id).name).read_text().split()
-        except FileNotFoundError:
+            *_, last = (self._steps / self._job(job_id).name).read_text().splitlines()
+        except (FileNotFoundError, ValueError):  # opened, and nothing written yet
             return None
-        return int(lines[-2])
+        return int(last.split()[0])
 
     def _worker(self) -> tuple[None, psutil.Process] | None:
         workers = []
         for process in self._ours():
             try:
-                if (
-                    process.cmdline()[:1]
-                    and process.cmdline()[0].startswith("ray::")
-                    and "JobSupervisor" not in (process.cmdline()[0])
-                ):
+                # Of one that ends, the line is empty.
+                name = " ".join(process.cmdline())
+                if name.startswith("ray::") and "JobSupervisor" not in name:
                     workers.append(process)
             except psutil.Error:
                 continue
@@ -342,7 +375,7 @@ class Chaos:
 
     def _look_at(self, job: JobDetail) -> None:
         assert job.state is JobState.SUCCEEDED, f"{job.state}: {job.message}"
-        events = self._workspace.jobs.events(job.id, Query(limit=500), owner=OWNER).items[::-1]
+        events = self._events(job.id)
         assert all(after.from_state is before.to_state for before, after in pairwise(events)), "a transition is lost"
         assert all(after.to_state in MOVES[before.to_state] for before, after in pairwise(events))
         starts = [event.attempt for event in events if event.to_state is JobState.STARTING]
@@ -362,16 +395,21 @@ class Chaos:
             redone = before[-1] - after[0] + 1
             assert 0 <= redone <= EVERY, f"{redone} steps redone"
             self.report.redone.append(redone)
-        running = [event.at.timestamp() for event in events if event.to_state is JobState.RUNNING]
-        for fault in self.report.faults:
-            if fault.kind == "driver" and fault.job_id == job.id:
-                later = [moment for moment in running if moment > fault.at]
-                if later:
-                    self.report.resumed_after.append(later[0] - fault.at)
+
+    def _events(self, job_id: str) -> list[JobEvent]:
+        """Return all that happened to a job, oldest first: one that is killed a hundred times has many pages."""
+        found: list[JobEvent] = []
+        cursor: str | None = None
+        while True:
+            page = self._workspace.jobs.events(job_id, Query(limit=500, cursor=cursor), owner=OWNER)
+            found += page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return found[::-1]
 
     def _close(self) -> None:
         for _, process in self._frozen:
-            if process.is_running():
+            with suppress(psutil.NoSuchProcess):
                 process.resume()
         self._end_supervisor()
         clusters = self._workspace.clusters

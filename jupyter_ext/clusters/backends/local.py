@@ -18,10 +18,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 from pydantic import ValidationError
 from traitlets import Dict, Float, Int, List, TraitError, Unicode, default, validate
 
@@ -77,6 +78,8 @@ _SCALING_ENVIRONMENT = {
     # A dead worker is found out after 5 s instead of 15; one that only answers late has 10 s a try, as ever.
     "RAY_health_check_period_ms": "1000",
 }
+#: What runs a job, by its command line.
+_RUNNER = ["-m", "jupyter_ext.jobs.runner"]
 _KIND = re.compile(r"[a-z0-9][a-z0-9_-]{0,30}")
 
 
@@ -116,7 +119,9 @@ class LocalBackend(ClusterBackend):
     orphan_timeout = Float(
         3600.0, min=1.0, help="Seconds after which a head ends by itself when no server asks for it any more."
     ).tag(config=True)
-    stop_grace = Float(10.0, min=0.0, help="Seconds that a head has to end in good order.").tag(config=True)
+    stop_grace = Float(
+        10.0, min=0.0, help="Seconds that jobs have to save when their head is stopped, and then the head to end."
+    ).tag(config=True)
 
     @default("num_cpus")
     def _default_num_cpus(self) -> int:
@@ -207,8 +212,10 @@ class LocalBackend(ClusterBackend):
         (self._folder(head.owner, head.name) / keeper.LEASE).touch()
 
     def stop(self, owner: str, name: str) -> None:
-        """Tell the keeper to end, and wait until it has: it goes last."""
+        """Tell the jobs, then the keeper to end, and wait until it has: it goes last."""
         folder = self._folder(owner, name)
+        if (pid := keeper.lock_holder(folder)) is not None:
+            _give_notice(pid, self.stop_grace)
         for number, patience in ((signal.SIGTERM, self.stop_grace + 10), (signal.SIGKILL, 5.0)):
             pid = keeper.lock_holder(folder)
             if pid is None:
@@ -422,6 +429,18 @@ def free_ports(count: int) -> list[int]:
             if not 10_000 <= port < 20_000:
                 ports.append(port)
     return ports
+
+
+def _give_notice(pid: int, seconds: float) -> None:
+    """Give the jobs below a process the notice to stop, and time to save: of Ray they would hear nothing."""
+    told = []
+    with suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(pid).children(recursive=True):
+            with suppress(psutil.Error):
+                if process.cmdline()[1:3] == _RUNNER:
+                    process.terminate()
+                    told.append(process)
+    psutil.wait_procs(told, timeout=seconds)
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -90,6 +90,17 @@ def test_a_start_that_takes_too_long_goes_on() -> None:
         clusters(Wire(STARTING, STARTING)).start(timeout=0)
 
 
+def test_a_start_that_takes_too_long_is_told_by_the_magic(run: Callable[[Wire, str], Any]) -> None:
+    wire = Wire(STARTING)
+
+    def late(*_: Any, **__: Any) -> Any:
+        raise TimeoutError("Cluster 'default' still starts after 180 s; see %cluster status.")
+
+    wire.post = late  # type: ignore[method-assign]
+    with pytest.raises(UsageError, match="still starts after 180 s"):
+        run(wire, "start")
+
+
 def test_a_table_reads_well_and_escapes() -> None:
     table = ClusterTable([RUNNING, FAILED])
     assert [line.split("  ")[0] for line in repr(table).splitlines()] == ["cluster", "default", "default"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +21,7 @@ from jupyter_ext.errors import Conflict, Invalid, Unavailable
 from jupyter_ext.store import Store
 from jupyter_ext.store.schema import outbox
 from support.quick_head import QuickBackend
+from support.waiting import wait_until
 
 Make = Callable[..., ClusterService]
 KINDS = {
@@ -59,13 +59,6 @@ def make(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     for each in made:
         each.has_live_jobs = lambda owner: False
         each.close()
-
-
-def wait_until(true: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 def folder(service: ClusterService, owner: str = "ada") -> Path:

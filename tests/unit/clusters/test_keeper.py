@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from jupyter_ext.clusters import keeper
+from support.waiting import wait_until
 
 # A head like Ray's: children in groups and sessions of their own, which do not go by themselves.
 _HEAD = """
@@ -62,13 +63,6 @@ def start(folder: Path, tmp_path: Path) -> Iterator[Start]:
     if pid is not None:
         os.kill(pid, signal.SIGTERM)
         wait_until(lambda: keeper.lock_holder(folder) is None)
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 def none_lives(pids: list[int]) -> bool:

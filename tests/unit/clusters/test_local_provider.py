@@ -6,7 +6,6 @@ import logging
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 from jupyter_ext.clusters.backends import local_provider, local_scaling
 from jupyter_ext.clusters.backends.local_provider import LocalNodeProvider
 from jupyter_ext.clusters.values import NodeState
+from support.waiting import wait_until
 
 TAGS = {"ray-user-node-type": "gpu", "ray-node-type": "worker"}
 # A raylet with a child that leads a session of its own and does not go by itself.
@@ -77,13 +77,6 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
         assert all(process.wait(5) is not None for process in each.started)
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
-
-
-def wait_until(true: Callable[[], object], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 def begin(provider: Provider, count: int, **resources: int) -> list[str]:

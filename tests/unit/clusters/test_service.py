@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from jupyter_ext.errors import Conflict, Forbidden, Invalid, NotFound, Unavailab
 from jupyter_ext.store import Store
 from jupyter_ext.store.schema import outbox
 from support.quick_head import QuickBackend
+from support.waiting import wait_until
 
 Make = Callable[..., ClusterService]
 
@@ -50,13 +52,6 @@ def make(store: Store, tmp_path: Path) -> Iterator[Make]:
         each.has_live_jobs = lambda owner: False
         each.close()
     assert not any(made[0].backend.find(*known) for known in (made[0].backend.known() if made else ()))
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 def keeper_of(service: ClusterService, owner: str = "ada", name: str = "default") -> psutil.Process:
@@ -205,6 +200,28 @@ def test_stopping_while_it_starts_ends_the_start(make: Make) -> None:
     assert service.backend.find("ada", "default") is None
 
 
+def test_a_start_waits_for_a_stop_that_is_under_way(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = make()
+    first = service.ensure("ada").incarnation
+    stops, may_stop = service.backend.stop, threading.Event()
+
+    def slowly(owner: str, name: str) -> None:
+        assert may_stop.wait(30)
+        stops(owner, name)
+
+    monkeypatch.setattr(service.backend, "stop", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        stopping = pool.submit(service.stop, "ada")
+        wait_until(lambda: service._row("ada", "default")["state"] == ClusterState.STOPPING)
+        starting = pool.submit(service.ensure, "ada")
+        time.sleep(0.5)
+        assert not starting.done()
+        may_stop.set()
+        assert starting.result(timeout=60).incarnation != first
+        stopping.result()
+    assert service.get("ada").state is ClusterState.RUNNING
+
+
 def test_an_idle_head_is_stopped_and_one_with_jobs_is_not(make: Make) -> None:
     service = make(idle_timeout=1.0)
     service.has_live_jobs = lambda owner: owner == "ada"
@@ -283,6 +300,35 @@ def test_capacity_is_what_a_head_has_or_would_have(make: Make) -> None:
     assert service.backend.find("ada", "default") is None
     service.ensure("ada")
     assert service.capacity("ada") == {"CPU": 3.0}
+
+
+def test_what_is_installed_elsewhere_is_known_from_the_first_job(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = make()
+    here = service.environment("ada")
+    assert service.environment_to_tell("ada", "head-1") is None
+    monkeypatch.setattr(QuickBackend, "kind", "elsewhere")
+    with pytest.raises(NotFound, match="is not known here"):
+        service.environment("ada")
+    incarnation = service.ensure("ada").incarnation
+    path = service.environment_to_tell("ada", incarnation)
+    assert path is not None
+    assert path == service.environment_to_tell("ada", incarnation)
+    assert path != service.environment_to_tell("bob", incarnation)
+    service.store.objects.put(path, b"no environment at all")
+    with pytest.raises(NotFound, match="its first job tells"):
+        service.environment("ada")
+    service.store.objects.put(path, here.model_dump_json().encode())
+    assert service.environment("ada") == here.model_copy(update={"executable": None})
+    assert service.environment_to_tell("ada", incarnation) is None
+    with pytest.raises(NotFound):
+        service.environment("bob")
+    # Another head may have another image.
+    service.stop("ada")
+    following = service.ensure("ada").incarnation
+    with pytest.raises(NotFound):
+        service.environment("ada")
+    assert service.environment_to_tell("ada", following) not in (None, path)
+    assert not service.store.objects.exists(path)
 
 
 def test_a_keeper_killed_hard_leaves_a_cluster_that_starts_again(make: Make) -> None:

@@ -127,6 +127,7 @@ class ProcessClusters:
         self.total: dict[str, float] = {"CPU": 2.0}
         self.node: dict[str, float] = {}
         self.wanted: list[tuple[str, list[dict[str, float]]]] = []
+        self.environment_path: str | None = None
         self.lose()
 
     def lose(self) -> None:
@@ -155,6 +156,9 @@ class ProcessClusters:
 
     def want(self, owner: str, bundles: list[dict[str, float]]) -> None:
         self.wanted.append((owner, bundles))
+
+    def environment_to_tell(self, owner: str, incarnation: str) -> str | None:
+        return self.environment_path
 
     def close(self) -> None:
         for head in self._heads:

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import pytest
 
 from jupyter_ext.errors import Unavailable
@@ -75,6 +76,24 @@ class Fuse:
                 return function(*args, **kwargs)
 
         return guarded
+
+
+class Frost(Fuse):
+    """Freezes whoever comes to the ``at``-th write, before it, until it thaws; then all goes on as if nothing was."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__(at)
+        self.thaw = threading.Event()
+
+    @contextmanager
+    def write(self) -> Iterator[None]:
+        with self.lock:
+            self.count += 1
+            mine = self.count == self.at
+        if mine:
+            self.blown = True
+            self.thaw.wait()
+        yield
 
 
 class Guarded:
@@ -241,6 +260,68 @@ def test_whatever_the_supervisor_was_about_to_write_when_it_died(scenario: str, 
         }
     failed = {case: run.exception() for case, run in runs.items() if run.exception() is not None}
     assert not failed
+
+
+def run_frozen(folder: Path, scenario: str, frost: Frost) -> bool:
+    """Freeze a supervisor, and thaw it when another has its jobs; return whether it came to be frozen at all."""
+    source, meddler, expected = SCENARIOS[scenario]
+    house = House(folder)
+    frozen, heir, ended = house.supervisor(frost), house.supervisor(Fuse()), threading.Event()
+
+    def supervise() -> None:
+        while not ended.is_set():
+            frozen.tick()
+            frozen.drain()
+            ended.wait(0.05)
+
+    thread = threading.Thread(target=supervise)
+    try:
+        job_id = house.jobs.submit(JobSpec(name="test", source=source, fetch=("result",)), owner=OWNER).id
+        thread.start()
+        meddle, deadline, thaw_at = meddler(house), time.monotonic() + 90, 0.0
+        while not (job := house.jobs.get(job_id, owner=OWNER)).state.final:
+            assert time.monotonic() < deadline, f"still {job.state}: {job.message}"
+            meddle(job)
+            if frost.blown:
+                # Its leases run out after a second; then both are at it.
+                thaw_at = thaw_at or time.monotonic() + 2.5
+                heir.tick()
+                heir.drain()
+            if thaw_at and time.monotonic() > thaw_at:
+                frost.thaw.set()
+            time.sleep(0.05)
+        frost.thaw.set()
+        # What it had in mind when it was frozen is done by now, and the end stays the end.
+        ended.set()
+        thread.join()
+        job = house.jobs.get(job_id, owner=OWNER)
+        assert job.state is expected, job.message
+        check_history(job, house.jobs.events(job_id, Query(limit=500), owner=OWNER).items[::-1])
+        assert cloudpickle.loads(house.jobs.result(job_id, owner=OWNER)) == {"result": 4}
+        return frost.blown
+    finally:
+        frost.thaw.set()
+        ended.set()
+        if thread.ident is not None:
+            thread.join()
+        for supervisor in (frozen, heir):
+            supervisor.stop()
+        house.close()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("scenario", ["succeeds", "interrupted"])
+def test_a_supervisor_that_was_frozen_wakes_up_and_finds_another_in_its_place(scenario: str, tmp_path: Path) -> None:
+    """As SIGSTOP does, or a machine that sleeps: before any of its writes."""
+    whole = Fuse()
+    run_case(tmp_path / "whole", scenario, whole)
+    cases = range(1, whole.count + 1)
+    with ThreadPoolExecutor(6) as pool:
+        runs = {at: pool.submit(run_frozen, tmp_path / str(at), scenario, Frost(at)) for at in cases}
+    failed = {at: run.exception() for at, run in runs.items() if run.exception() is not None}
+    assert not failed
+    # The last writes may differ from one run to the next.
+    assert sum(run.result() for run in runs.values()) > whole.count / 2
 
 
 def test_the_database_goes_away_for_a_while(tmp_path: Path) -> None:

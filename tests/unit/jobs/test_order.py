@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 
+from jupyter_ext.clusters.environment import Environment
 from jupyter_ext.errors import Conflict, Invalid, NotFound
-from jupyter_ext.jobs.values import JobQuery, JobSpec, JobState, Resources, UsageQuery
+from jupyter_ext.jobs import tables
+from jupyter_ext.jobs.values import JobQuery, JobSpec, JobState, LogQuery, Resources, UsageQuery
 from jupyter_ext.store import now
+from jupyter_ext.values import new_id
+from support.rows import row
 from unit.jobs.conftest import OWNER, Driver, ProcessClusters
 
 WAITS = "import time\ntime.sleep(60)"
@@ -171,6 +177,43 @@ def test_quotas_of_users_and_of_everybody(driver: Driver, clusters: ProcessClust
         driver.jobs.cancel(job_id, owner=owner)
 
 
+def test_members_of_a_group_share_its_quota(driver: Driver) -> None:
+    driver.replace(quotas={"group:research": {"jobs": 1}}, groups={"research": [OWNER, "bob"]})
+    owners = (OWNER, "bob", "eve")
+    ids = [driver.jobs.submit(JobSpec(name="test", source=WAITS), owner=owner).id for owner in owners]
+    driver.round()
+    messages = [driver.jobs.get(job_id, owner=owner).message for job_id, owner in zip(ids, owners, strict=True)]
+    assert messages[1] == "Waiting: 1 jobs are running, which is the limit in the quota of research."
+    assert not any(message.startswith("Waiting:") for message in (messages[0], messages[2]))
+    for job_id, owner in zip(ids, owners, strict=True):
+        driver.jobs.cancel(job_id, owner=owner)
+
+
+def test_the_shared_pool_goes_first_to_who_had_less_of_it_lately(driver: Driver) -> None:
+    driver.replace(pool={"CPU": 1}, fair_share_window_s=100.0)
+    with driver.jobs.store.write() as tx:
+        # Within the window ada has held half a CPU, and bob, for hours until long into it, a tenth.
+        for owner, began, ended, cpus in ((OWNER, 60, 10, 1.0), ("bob", 20_000, 90, 1.0)):
+            begun, end = (now() - timedelta(seconds=ago) for ago in (began, ended))
+            job_id = new_id("job")
+            common = {"state": "succeeded", "created_at": begun, "started_at": begun, "ended_at": end}
+            tx.execute(sa.insert(tables.job), [row(tables.job, id=job_id, owner=owner, name="former", **common)])
+            held = {"number": 1, "submission_id": job_id, "cpu_seconds": cpus * (began - ended), "gpu_seconds": 0.0}
+            tx.execute(sa.insert(tables.attempt), [row(tables.attempt, job_id=job_id, **held, **common)])
+    mine = driver.submit(WAITS)
+    bobs = driver.jobs.submit(JobSpec(name="test", source=WAITS), owner="bob").id
+    driver.round()
+    assert driver.jobs.get(bobs, owner="bob").state is not JobState.QUEUED
+    waiting = driver.jobs.get(mine, owner=OWNER)
+    assert waiting.message == "Waiting for CPU in the shared pool: 1 of 1 in use, 1 asked for."
+    driver.jobs.cancel(mine, owner=OWNER)
+    driver.jobs.cancel(bobs, owner="bob")
+    assert driver.supervisor._held_lately() == {
+        OWNER: {"CPU": pytest.approx(0.5, abs=0.05), "GPU": 0.0},
+        "bob": {"CPU": pytest.approx(0.1, abs=0.05), "GPU": 0.0},
+    }
+
+
 def test_the_cluster_is_told_what_to_have_room_for(driver: Driver, clusters: ProcessClusters) -> None:
     clusters.total = {"CPU": 4.0, "GPU": 2.0}
     job_id = driver.submit("x = 1", resources=Resources(cpus=1, gpus=1, workers=2))
@@ -206,6 +249,45 @@ def test_usage_is_what_was_held_times_how_long(driver: Driver, clusters: Process
     assert (usage.jobs, usage.attempts, usage.cpu_seconds) == (1, 1, attempt.cpu_seconds)
     assert driver.jobs.usage(UsageQuery(), owner="bob").jobs == 0
     assert driver.jobs.usage(UsageQuery(since=now() + timedelta(hours=1)), owner=OWNER).attempts == 0
+
+
+def test_usage_grows_while_a_job_runs(driver: Driver) -> None:
+    job_id = driver.submit(WAITS, resources=Resources(cpus=2))
+    running = driver.until(job_id, lambda job: job.state is JobState.RUNNING).attempts[0]
+    time.sleep(0.5)
+    later, usage = driver.jobs.get(job_id, owner=OWNER).attempts[0], driver.jobs.usage(UsageQuery(), owner=OWNER)
+    assert later.cpu_seconds >= running.cpu_seconds + 1.0
+    assert usage.cpu_seconds >= later.cpu_seconds
+    assert (usage.jobs, usage.attempts, usage.gpu_seconds) == (1, 1, 0.0)
+    driver.jobs.cancel(job_id, owner=OWNER)
+    ended = driver.finish(job_id).attempts[0]
+    assert driver.jobs.usage(UsageQuery(), owner=OWNER).cpu_seconds == ended.cpu_seconds >= usage.cpu_seconds
+
+
+def test_log_checkpoints_and_result_outlive_the_cluster(driver: Driver, clusters: ProcessClusters) -> None:
+    source = "from jupyter_ext.jobs import checkpoint\ncheckpoint.save(1, 'one')\nprint('done')\nx = 1"
+    job_id = driver.submit(source, fetch=("x",))
+    driver.finish(job_id)
+    clusters.lose()
+    clusters.running = False
+    driver.replace()
+    driver.round()
+    assert driver.log(job_id).endswith("done\n")
+    assert driver.jobs.read_log(job_id, LogQuery(offset=len(driver.log(job_id)) - 5), owner=OWNER).text == "done\n"
+    assert [saved.step for saved in driver.jobs.checkpoints(job_id, JobQuery(), owner=OWNER).items] == [1]
+    assert driver.jobs.result(job_id, owner=OWNER)
+    assert clusters.starts == 0
+
+
+def test_a_job_tells_what_is_installed_where_nobody_knows(driver: Driver, clusters: ProcessClusters) -> None:
+    clusters.environment_path = "clusters/c/environment-h.json"
+    assert driver.finish(driver.submit("x = 1")).state is JobState.SUCCEEDED
+    told = Environment.model_validate_json(driver.jobs.store.objects.get(clusters.environment_path))
+    assert told.python == platform.python_version()
+    assert told.modules["sklearn"] == ("scikit-learn",)
+    # Where it can't be told, the job goes on.
+    clusters.environment_path = "../outside"
+    assert driver.finish(driver.submit("x = 1")).state is JobState.SUCCEEDED
 
 
 def test_parameters_are_variables(driver: Driver) -> None:

@@ -46,16 +46,24 @@ def test_others_see_nothing_of_it(jobs: Any) -> None:
         lambda: jobs.read_log(job.id, LogQuery(), owner="bea"),
         lambda: jobs.result(job.id, owner="bea"),
         lambda: jobs.cancel(job.id, owner="bea"),
+        lambda: jobs.pause(job.id, owner="bea"),
+        lambda: jobs.resume(job.id, owner="bea"),
+        lambda: jobs.notebook(job.id, owner="bea"),
+        lambda: jobs.submit(spec(after=(job.id,)), owner="bea"),
     ]
     for verb in verbs:
         with pytest.raises(NotFound, match="There is no job"):
             verb()
     assert jobs.list(JobQuery(), owner="bea").items == []
+    assert jobs.list(JobQuery(parent=job.id), owner="bea").items == []
+    assert jobs.get(job.id, owner=OWNER).state is JobState.QUEUED
 
 
 def test_same_key_is_the_same_job(jobs: Any) -> None:
     first = jobs.submit(spec(idempotency_key="k"), owner=OWNER)
     assert jobs.submit(spec(idempotency_key="k"), owner=OWNER).id == first.id
+    # The cell is run again after the notebook has imported something.
+    assert jobs.submit(spec(idempotency_key="k", environment={"numpy": "2"}), owner=OWNER).id == first.id
     assert jobs.submit(spec(idempotency_key="k"), owner="bea").id != first.id
     assert jobs.submit(spec(), owner=OWNER).id != jobs.submit(spec(), owner=OWNER).id
     with pytest.raises(Conflict, match="belongs to another job") as caught:

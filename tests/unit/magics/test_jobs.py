@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,14 @@ def test_cells_and_files_of_every_kind(shell: InteractiveShell, api: StubApi, tm
     assert (spec["kind"], spec["name"], spec["parameters"]) == ("notebook", "my-report", {"month": "may"})
 
 
+def test_a_cell_with_a_key_is_the_same_job_when_it_is_run_again(shell: InteractiveShell, api: StubApi) -> None:
+    first = submitted(shell, api, "--key nightly-1")
+    shell.execution_count += 1
+    again = submitted(shell, api, "--key nightly-1")
+    assert {**again, "environment": None} == {**first, "environment": None}
+    assert submitted(shell, api, "")["name"] == f"cell-{shell.execution_count}"
+
+
 def test_by_the_clock(shell: InteractiveShell, api: StubApi) -> None:
     made = shell.run_cell_magic(
         "submit_job", '--cron "0 6 * * mon-fri" --timezone Europe/Berlin --name nightly', "pass"
@@ -139,5 +148,8 @@ def test_completion_knows_options_files_and_jobs(shell: InteractiveShell, api: S
 def test_every_option_is_offered_and_explained(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> None:
     shell.run_line_magic("submit_job", "--help")
     explained = capsys.readouterr().out
-    for option in set(complete_submit_job(_base.shared_client(), "%%submit_job ")) - {"--help"}:
-        assert option in explained
+    offered = set(complete_submit_job(_base.shared_client(), "%%submit_job "))
+    # All but the usage and its wrapped lines: an option at the beginning of a line.
+    assert offered - {"--help"} == set(re.findall(r"^  (--[a-z-]+)", explained, re.MULTILINE))
+    asked_for = "cpus gpus memory workers accelerator priority retries timeout after name send fetch sweep"
+    assert {f"--{name}" for name in asked_for.split()} <= offered

@@ -81,8 +81,8 @@ def _container(options: Options, *, cpu: int, memory: str) -> Object:
         # How long a node that is told to end waits for what runs on it: user code is warned meanwhile.
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(options.drain_time),
         "RAY_USAGE_STATS_ENABLED": "0",
-        # A driver waits for its node no longer than this, and a new node with a GPU may take 15 minutes.
-        "RAY_JOB_START_TIMEOUT_SECONDS": "3600",
+        # A job may wait for its node as long as that takes; who gives up is its supervisor, or its user.
+        "RAY_JOB_START_TIMEOUT_SECONDS": "604800",
         **options.environment,
     }
     container: Object = {

@@ -23,6 +23,7 @@ from jupyter_ext.clusters.values import NodeState
 from jupyter_ext.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from support.kube_api import Asked, KubeApi, Refused
 from support.kuberay_operator import Operator
+from support.waiting import wait_until
 
 KINDS = {
     "cpu": {"cpu": 4, "memory": "16Gi", "max_nodes": 4},
@@ -82,13 +83,6 @@ def make(kube: KubeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 @pytest.fixture
 def backend(make: Make, operator: Operator) -> KubeRayBackend:
     return make()
-
-
-def wait_until(true: Callable[[], Any], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def found(backend: KubeRayBackend, owner: str = "ada", name: str = "default") -> Head:
