@@ -1,27 +1,33 @@
 """Drift: false alarms of every method on 1,000 pairs that did not move, and speed side by side with Evidently.
 
 Evidently lives in an environment of its own, ``build/peers-monitoring``, which the first run installs. Each side runs
-in a fresh process (``monitoring_side.py``). ``JUPYTER_EXT_BENCH_QUICK=1`` leaves out the largest runs.
+in a fresh process (``monitoring_side.py``). ``JUPYTER_EXT_BENCH_QUICK=1`` leaves out the largest runs of speed and
+counts false alarms on 100 pairs. ``JUPYTER_EXT_BENCH_METHODS=mmd,lsdd`` counts those of some methods and nothing else;
+``JUPYTER_EXT_BENCH_SEED=1`` draws other pairs.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from jupyter_ext.monitoring import Profile, drift
-from jupyter_ext.monitoring.methods import METHODS, OF_ROWS, Method
+from jupyter_ext.monitoring.methods import METHODS, OF_RANKS, Method
+from jupyter_ext.monitoring.progress import told_progress
 
 _ROOT = Path(__file__).parent.parent
 _REQUIREMENTS = Path(__file__).with_name("monitoring_peers.txt")
@@ -40,8 +46,11 @@ class Failed(Exception):
 
 def measure() -> Rows:
     """Yield rows of (what, figure, budget)."""
-    yield from _speed()
-    yield from _false_alarms()
+    chosen = os.environ.get("JUPYTER_EXT_BENCH_METHODS")
+    if not chosen:
+        yield from _speed()
+    seed = int(os.environ.get("JUPYTER_EXT_BENCH_SEED", "0"))
+    yield from false_alarms([m for m in METHODS if not chosen or m in chosen.split(",")], seed)
 
 
 # --- speed ----------------------------------------------------------------------------------------------------------
@@ -140,48 +149,104 @@ def rare(rng: np.random.Generator, n: int, k: int) -> pd.DataFrame:
     return pd.DataFrame({i: pd.Categorical.from_codes(rng.choice(8, n, p=shares), dtype=letters) for i in range(k)})
 
 
+_DRAWS: dict[str, Draw] = {"numbers": normal, "ties": tied, "rare categories": rare}
 _SIZES = ((100, 100), (100, 1_000), (1_000, 1_000), (1_000, 100_000), (100_000, 100_000))
-_SLOW: tuple[Method, ...] = (*OF_ROWS, "pca_reconstruction", "wasserstein")
+_FORMS = ("frames", "profile and frame", "profiles")
+_LEVEL, _WITHIN = 0.05, 0.02
+_TESTS = 100 if _QUICK else 1_000
+#: Pairs that are drawn at a time.
+_PAIRS = 25
+#: The method that needs several columns for one test, and how many it gets.
+_JOINT: Method = "pca_reconstruction"
+_WIDTH = 3
+
+Alarms = Counter[tuple[Method, str]]
 
 
-def _false_alarms() -> Rows:
-    for method in METHODS:
-        draws: dict[str, Draw] = {"numbers": normal, "ties": tied}
-        if method not in ("ks", "wasserstein", "pca_reconstruction"):
-            draws["rare categories"] = rare
-        for what, draw in draws.items():
-            for n, m in _SIZES:
-                large = max(n, m) > 10_000
-                if _QUICK and large:
-                    continue
-                tests = 1_000
-                if (large and method in _SLOW) or (method == "c2st" and max(n, m) >= 1_000):
-                    tests = 100
-                yield _row(method, what, draw, n, m, tests)
+@dataclass(frozen=True)
+class _Piece:
+    """Some pairs of one setting, and the methods that are tried on them."""
+
+    draw: str
+    n: int
+    m: int
+    methods: tuple[Method, ...]
+    seed: tuple[int, ...]
 
 
-def _row(method: Method, what: str, draw: Draw, n: int, m: int, tests: int) -> tuple[str, str, str]:
-    rng = np.random.default_rng([n, m, METHODS.index(method)])
-    alarms = dict.fromkeys(("frames", "profile and frame", "profiles"), 0)
-    together = method == "pca_reconstruction"
-    done = 0
-    while done < tests:
-        width = 3 if together else min(50, tests - done)
-        reference, current = draw(rng, n, width), draw(rng, m, width)
-        profile = Profile.of(reference)
-        sides: dict[str, tuple[Any, Any]] = {
-            "frames": (reference, current),
-            "profile and frame": (profile, current),
-            "profiles": (profile, Profile.of(current)),
-        }
-        for form, (left, right) in sides.items():
-            table = drift(left, right, correction="none", methods=method).table
-            alarms[form] += int((table["p_value"] <= 0.05).sum())
-        done += 1 if together else width
-    shares = " · ".join(f"{form} {100 * count / tests:.1f} %" for form, count in alarms.items())
-    within = all(
-        min(stats.binomtest(c, tests, 0.07, "greater").pvalue, stats.binomtest(c, tests, 0.03, "less").pvalue) > 0.01
-        for c in alarms.values()
-    )
-    figure = f"{shares}, of {tests:,}" + ("" if within else " OUTSIDE")
-    return f"false alarms, {method}, {what}, {n:,} and {m:,}", figure, "3 to 7 %"
+def false_alarms(methods: Sequence[Method], seed: int = 0, tests: int = _TESTS) -> Rows:
+    """Yield what share of pairs that did not move each method calls drift, then the range of each over all settings."""
+    settings = [(draw, n, m) for draw in _DRAWS for n, m in _SIZES]
+    pieces = [
+        _Piece(draw, n, m, some, (seed, list(_DRAWS).index(draw), n, m, i, some == (_JOINT,)))
+        for draw, n, m in settings
+        for some in _together(methods, draw)
+        for i in range(tests // _PAIRS)
+    ]
+    found: dict[tuple[str, int, int], Alarms] = {setting: Counter() for setting in settings}
+    left = Counter((piece.draw, piece.n, piece.m) for piece in pieces)
+    ranges: dict[Method, list[float]] = {}
+    # A process for each core: most of a small test is Python, which threads would wait for.
+    with multiprocessing.get_context("spawn").Pool(os.cpu_count(), _alone) as pool:
+        counts = told_progress(pool.imap(_count, pieces), len(pieces), f"Counting false alarms, pieces of {_PAIRS},")
+        for piece, alarms in zip(pieces, counts, strict=True):
+            setting = piece.draw, piece.n, piece.m
+            found[setting] += alarms
+            left[setting] -= 1
+            if left[setting]:
+                continue
+            for method in (method for some in _together(methods, piece.draw) for method in some):
+                shares = [found[setting][method, form] / tests for form in _FORMS]
+                ranges.setdefault(method, []).extend(shares)
+                yield _row(method, setting, shares, tests)
+    for method, all_shares in ranges.items():
+        figure = f"{100 * min(all_shares):.1f} to {100 * max(all_shares):.1f} %, in {len(all_shares)} settings"
+        yield f"false alarms, {method}", figure, "3 to 7 %"
+
+
+def _together(methods: Sequence[Method], draw: str) -> list[tuple[Method, ...]]:
+    """Return which of the methods suit a draw, in groups that are tried on the same pairs."""
+    numbers = draw != "rare categories"
+    single = tuple(m for m in methods if m != _JOINT and (numbers or m not in OF_RANKS))
+    return [some for some in (single, (_JOINT,) * (numbers and _JOINT in methods)) if some]
+
+
+def _alone() -> None:
+    """Make a process keep to one core, and leave the telling of progress to the one that counts."""
+    threadpool_limits(1)
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+
+
+def _count(piece: _Piece) -> Alarms:
+    rng = np.random.default_rng(piece.seed)
+    joint = piece.methods == (_JOINT,)
+    columns = [str(place) for place in range(_PAIRS * (_WIDTH if joint else 1))]
+    frames = [_DRAWS[piece.draw](rng, rows, len(columns)).set_axis(columns, axis=1) for rows in (piece.n, piece.m)]
+    profiles = [Profile.of(frame) for frame in frames]
+    alarms: Alarms = Counter()
+    step = _WIDTH if joint else len(columns)
+    for place in range(0, len(columns), step):
+        names = columns[place : place + step]
+        (reference, current), (kept, other) = (
+            [frame[names] for frame in frames],
+            [side.only(names) for side in profiles],
+        )
+        for form, left, right in zip(_FORMS, (reference, kept, kept), (current, current, other), strict=True):
+            for method in piece.methods:
+                table = drift(left, right, correction="none", methods=method, random_state=rng).table
+                alarms[method, form] += int((table["p_value"] <= _LEVEL).sum())
+    return alarms
+
+
+def _row(method: Method, setting: tuple[str, int, int], shares: Sequence[float], tests: int) -> tuple[str, str, str]:
+    figure = " · ".join(f"{form} {100 * share:.1f} %" for form, share in zip(_FORMS, shares, strict=True))
+    beyond = [
+        min(
+            stats.binomtest(round(share * tests), tests, _LEVEL + _WITHIN, "greater").pvalue,
+            stats.binomtest(round(share * tests), tests, _LEVEL - _WITHIN, "less").pvalue,
+        )
+        for share in shares
+    ]
+    figure += f", of {tests:,}" + (" OUTSIDE" if min(beyond) <= 0.01 else "")
+    draw, n, m = setting
+    return f"false alarms, {method}, {draw}, {n:,} and {m:,}", figure, "3 to 7 %"

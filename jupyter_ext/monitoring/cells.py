@@ -215,7 +215,10 @@ def cells_test(
     rest = (inside - drawn).astype(np.float64)
     if beyond is not None:
         outside = np.minimum(sum(_outside(ends, n, m, draws, rng) for ends in beyond), m)
-        rest = np.column_stack([rest * ((m - outside) / max(1, m - int(current[-1])))[:, None], outside])
+        within = m - int(current[-1])
+        if not within:  # none of the current rows is left to deal out: those inside would be as the reference's are
+            rest, within = np.broadcast_to(inside.astype(np.float64), rest.shape), int(inside.sum())
+        rest = np.column_stack([rest * ((m - outside) / within)[:, None], outside])
         drawn = np.column_stack([drawn, np.zeros(draws, np.int64)])
     null = MEASURES[method](drawn.astype(np.float64), rest)
     return simulated_test(statistic, null, n, m, power=root)

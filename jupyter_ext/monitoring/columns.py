@@ -246,26 +246,32 @@ class CategoryColumn:
 
 @dataclass(frozen=True)
 class RowsColumn:
-    """A column of texts or embeddings: some of its rows, as projections onto fixed random directions."""
+    """A column of texts or embeddings: some of its rows, as projections onto fixed random directions.
+
+    `width` is how many numbers an embedding has, where that is known.
+    """
 
     kind: Kind
     inferred: Kind | None
     missing: int
     n: int
     rows: Floats
+    width: int | None = None
 
     @classmethod
     def of(cls, sample: RowsSample, rows: Floats) -> RowsColumn:
         """Profile a sample."""
-        return cls(sample.kind, sample.inferred, sample.missing, sample.n, rows)
+        return cls(sample.kind, sample.inferred, sample.missing, sample.n, rows, sample.width)
 
     def plus(self, other: RowsColumn) -> RowsColumn:
         """Return the profile of both columns' rows."""
-        return replace(self, missing=self.missing + other.missing, n=self.n + other.n)
+        if self.width and other.width and self.width != other.width:
+            raise Invalid(f"An embedding has {self.width} numbers in one part and {other.width} in another.")
+        return replace(self, missing=self.missing + other.missing, n=self.n + other.n, width=self.width or other.width)
 
     def to_parts(self) -> tuple[dict[str, Any], list[bytes]]:
         """Return what JSON can carry, and the rest as bytes."""
-        facts = {key: getattr(self, key) for key in ("kind", "inferred", "missing", "n")}
+        facts = {key: getattr(self, key) for key in ("kind", "inferred", "missing", "n", "width")}
         return facts, [self.rows.astype("<f4").tobytes()]
 
     @classmethod

@@ -11,10 +11,11 @@ import pandas as pd
 
 from jupyter_ext.errors import Invalid
 from jupyter_ext.monitoring.cells import cells_test
-from jupyter_ext.monitoring.columns import CategoryColumn, Column, NumericColumn
+from jupyter_ext.monitoring.columns import CategoryColumn, Column, NumericColumn, RowsColumn
 from jupyter_ext.monitoring.histograms import Histogram, category_histogram, numeric_histogram
 from jupyter_ext.monitoring.methods import ALL_COLUMNS, OF_CELLS, OF_ROWS, Choice, Method, Methods
 from jupyter_ext.monitoring.profile import Profile, all_missing_as, check_settings, in_threads, read_like
+from jupyter_ext.monitoring.randomness import generator
 from jupyter_ext.monitoring.ranks import (
     Mass,
     doane_edges,
@@ -32,6 +33,7 @@ from jupyter_ext.monitoring.rows import joint_test, rows_test
 from jupyter_ext.monitoring.samples import (
     CategorySample,
     NumericSample,
+    RowsSample,
     Sample,
     as_frame,
     infer_kind,
@@ -134,16 +136,13 @@ def drift(
     >>> report.table.loc["colour", ["method", "statistic"]].to_dict()
     {'method': 'chi2', 'statistic': 200.0}
     """
-    if not isinstance(alpha, int | float) or not 0 < alpha < 1:
-        raise Invalid(f"alpha must be between 0 and 1, not {alpha!r}.")
-    if correction not in CORRECTIONS:
-        raise Invalid(f"There is no correction {correction!r}; choose one of {', '.join(CORRECTIONS)}.")
+    check_level(alpha, correction)
     reference, current = _side(reference, "The reference"), _side(current, "The current data")
     if isinstance(reference, Profile) and isinstance(current, Profile):
         check_settings(reference, current)
     features, notes = common_features(list(reference.columns), list(current.columns))
     choice = Choice(methods, features)
-    generators = np.random.default_rng(random_state).spawn(len(features) + 1)
+    generators = generator(random_state).spawn(len(features) + 1)
     rng_of = dict(zip(features, generators, strict=False))
 
     def test(feature: str) -> _Tested:
@@ -166,8 +165,16 @@ def drift(
     )
 
 
+def check_level(alpha: Any, correction: Any) -> None:
+    """Raise Invalid unless `alpha` is a level, and `correction` one of ours."""
+    if not isinstance(alpha, int | float | np.floating) or not 0 < alpha < 1:
+        raise Invalid(f"alpha must be between 0 and 1, not {alpha!r}.")
+    if correction not in CORRECTIONS:
+        raise Invalid(f"There is no correction {correction!r}; choose one of {', '.join(CORRECTIONS)}.")
+
+
 def _side(data: Any, what: str) -> pd.DataFrame | Profile:
-    return data if isinstance(data, Profile) else as_frame(data, what)
+    return data if isinstance(data, Profile) else as_frame(data, what, or_profile=True)
 
 
 def _rows(side: pd.DataFrame | Profile) -> int:
@@ -210,6 +217,8 @@ def read_sides(
     if sides[0].kind != sides[1].kind:  # one of them holds nothing but missing values
         empty = 0 if sides[0].inferred is None else 1
         sides[empty] = all_missing_as(sides[empty], sides[1 - empty].kind)
+    if sides[0].kind == "embedding":
+        sides = _same_width(feature, sides)
     return sides[0], sides[1]
 
 
@@ -220,6 +229,23 @@ def _same_kind(feature: str, reference: Side, current: Side) -> None:
             "Make both profiles with the same kinds.",
             column=feature,
         )
+
+
+def _same_width(feature: str, sides: list[Side]) -> list[Side]:
+    """Return embeddings of equally many numbers; where all are missing, they have as many as the others."""
+    first, second = (side.width if isinstance(side, RowsColumn | RowsSample) else None for side in sides)
+    if first and second and first != second:
+        raise Invalid(
+            f"Embeddings have {first} numbers in the reference and {second} in the current data (column '{feature}').",
+            column=feature,
+        )
+
+    def filled(side: Side) -> Side:
+        if isinstance(side, RowsSample) and side.width is None:
+            return replace(side, rows=np.full((side.n, first or second or 1), np.nan))
+        return side
+
+    return [filled(side) for side in sides]
 
 
 def _read_frames(reference: pd.Series[Any], current: pd.Series[Any]) -> list[Side]:
@@ -328,7 +354,9 @@ def _test_numeric(reference: NumericSide, current: NumericSide, method: Method, 
             return wasserstein_test(mass_of(x, y, x_below, y_below), reference.std or 0.0, rng, exact)
         if method == "jensen_shannon" and len(x):
             cells = [_doane_cells(side, doane_edges(x)) for side in (reference, current)]
-            return cells_test(method, cells[0], cells[1], rng, beyond=extremes(x, y))
+            # Beside a constant, everything is beyond: that cell is one like the others.
+            beyond = extremes(x, y) if x[0] < x[-1] else None
+            return cells_test(method, cells[0], cells[1], rng, beyond=beyond)
     return _test_on_grid(reference, current, method, rng)
 
 
@@ -350,7 +378,7 @@ def _test_on_grid(reference: NumericSide, current: NumericSide, method: Method, 
         # The distance holds from one edge to the next; beyond the last, to the greatest value; missing rows lie one
         # deviation below.
         lengths = np.append(np.diff(edges), max(0.0, max(reference.maximum, current.maximum) - edges[-1]))
-        widths = np.append(scale if reference.missing or current.missing else 0.0, lengths)
+        widths = np.append((scale or 1.0) if reference.missing or current.missing else 0.0, lengths)
         return wasserstein_test(Mass(p, q, widths, np.zeros(len(widths))), scale, rng)
     distance = int(np.abs(np.cumsum(p) * m - np.cumsum(q) * n).max()) / (n * m)
     error = p_error * (1 - reference.missing / n) + q_error * (1 - current.missing / m)

@@ -65,7 +65,7 @@ def unpack(data: bytes) -> tuple[dict[str, Any], list[bytes]]:
 
 
 def _parse(data: bytes) -> tuple[dict[str, Any], int]:
-    if len(data) < _PREFIX.size or data[: len(MAGIC)] != MAGIC:
+    if not isinstance(data, bytes) or len(data) < _PREFIX.size or data[: len(MAGIC)] != MAGIC:
         raise Invalid("This is not a profile. Make one with Profile.of(frame).to_bytes().")
     _, version, length = _PREFIX.unpack_from(data)
     if version < VERSION:

@@ -108,8 +108,15 @@ class LossModel:
         """Return the losses of rows with labels, shape (n,)."""
         return loss_of(self.metric, true, predicted)
 
-    def expected(self, frame: pd.DataFrame) -> Floats:
-        """Return the expected losses of rows, shape (n,)."""
+    def expected(self, frame: pd.DataFrame, predicted: Floats) -> Floats:
+        """Return the expected losses of rows, shape (n,).
+
+        Raises
+        ------
+        Invalid
+            A logarithmic metric of negative predictions.
+        """
+        loss_of(self.metric, np.ones_like(predicted), predicted)
         return np.asarray(np.maximum(self.model.predict(self._table(frame)), 0.0))
 
     def _table(self, frame: pd.DataFrame) -> Floats:

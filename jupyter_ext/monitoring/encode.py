@@ -40,9 +40,21 @@ def category_codes(series: pd.Series[Any]) -> Floats:
     """Return a number for each row's category, the same in every process; NaN where it is missing; shape (n,)."""
     from jupyter_ext.monitoring.samples import category, label_code
 
-    codes, found = pd.factorize(series)
+    codes, found = pd.factorize(category_names(series))
     names = np.array([label_code(category(value)) for value in found] + [np.nan])
     return names[codes]
+
+
+def category_names(series: pd.Series[Any]) -> pd.Series[Any]:
+    """Return a column with the names of its categories where it holds Python objects, and any other as it is.
+
+    Counted as they are, True would be 1, by whichever of them comes first; and lists cannot be counted.
+    """
+    from jupyter_ext.monitoring.samples import category
+
+    if series.dtype != object or pd.api.types.infer_dtype(series, skipna=True) == "string":
+        return series
+    return series.map(category, na_action="ignore")
 
 
 def vectors(series: pd.Series[Any]) -> Floats:
@@ -54,11 +66,13 @@ def vectors(series: pd.Series[Any]) -> Floats:
         Lengths differ, or there are infinite values.
     """
     given = series.notna().to_numpy()
+    if not given.any():
+        return np.full((len(series), 1), np.nan)
     try:
         found = np.array([np.asarray(value, np.float64) for value in series[given]])
     except (ValueError, TypeError):
         found = np.empty(0)
-    if found.ndim != 2:
+    if found.ndim != 2 or not found.shape[1]:
         raise Invalid(
             f"Column '{series.name}' holds lists that are not equally long rows of numbers. Drop it or make it text.",
             column=str(series.name),

@@ -17,7 +17,7 @@ Formulas, sources and nulls: `cells` (counts), `ranks` (order), `multivariate` (
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, get_args
 
 from jupyter_ext.errors import Invalid
@@ -81,19 +81,23 @@ class Choice:
     """
 
     def __init__(self, methods: Methods | None, features: Sequence[str]) -> None:
-        self._by_name: Mapping[str, Method] = methods if isinstance(methods, Mapping) else {}
+        self._by_name: Mapping[str, Method] = {}
         self._in_order: tuple[Method, ...] = ()
         if isinstance(methods, str):
             self._in_order = (methods,)
-        elif methods is not None and not isinstance(methods, Mapping):
+        elif isinstance(methods, Mapping):  # columns go by their names as text
+            self._by_name = {str(key): method for key, method in methods.items()}
+        elif isinstance(methods, Iterable):
             self._in_order = tuple(methods)
+        elif methods is not None:
+            raise Invalid("methods must be a name, names, or a mapping from features or kinds to names.")
         for method in (*self._by_name.values(), *self._in_order):
             if method not in METHODS:
                 raise Invalid(
                     f"There is no method {method!r}; choose among {', '.join(METHODS)}.", methods=list(METHODS)
                 )
         known = {*features, *SUITABLE, ALL_COLUMNS}
-        unknown = sorted(str(key) for key in self._by_name if key not in known)
+        unknown = sorted(key for key in self._by_name if key not in known)
         if unknown:
             raise Invalid(f"methods names neither features in common nor kinds: {', '.join(unknown)}.", unknown=unknown)
 

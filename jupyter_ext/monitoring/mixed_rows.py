@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from jupyter_ext.errors import Invalid
-from jupyter_ext.monitoring.samples import category, infer_kind
+from jupyter_ext.monitoring.samples import LARGEST, as_floats, category, check_range, infer_kind, largest
 from jupyter_ext.monitoring.statistics import Floats
 
 Codes = NDArray[np.int64]
@@ -112,13 +112,9 @@ class Encoder:
         for place, name in enumerate(self.numbers):
             if name not in plain:
                 numbers[:, place] = _numbers(frame[name], is_moment=name in self.moments)
-        if np.isinf(numbers).any():
-            name = self.numbers[int(np.isinf(numbers).any(axis=0).argmax())]
-            raise Invalid(
-                f"Column '{name}' holds infinite values. Replace them, for example by "
-                "frame.replace([np.inf, -np.inf], np.nan), or drop the rows.",
-                column=name,
-            )
+        if largest(numbers) > LARGEST:
+            for name, values in zip(self.numbers, numbers.T, strict=True):
+                check_range(values, name)
         codes = [
             np.fromiter((known.get(label, -1) for label in _labels(frame[name])), np.int64, n)
             for name, known in self.categories.items()
@@ -158,6 +154,6 @@ def _numbers(series: pd.Series[Any], *, is_moment: bool) -> Floats:
             return np.where(moments.isna(), np.nan, moments.astype("int64").to_numpy() / 1e6)
         if pd.api.types.is_datetime64_any_dtype(dtype):
             raise wrong
-        return np.asarray(series.astype("float64").to_numpy(dtype=np.float64, na_value=np.nan))
+        return as_floats(series)
     except (ValueError, TypeError, OverflowError):
         raise wrong from None

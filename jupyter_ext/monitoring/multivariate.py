@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import stats
-from scipy.spatial.distance import cdist
+from scipy.spatial.distance import cdist, pdist
 
-from jupyter_ext.monitoring.statistics import DRAWS, Floats, Outcome, simulated_test, untested
+from jupyter_ext.monitoring.statistics import DRAWS, Counts, Floats, Outcome, deals, simulated_test, untested
+
+if TYPE_CHECKING:
+    from typing import Self
 
 #: Rows of each side that a kernel looks at: its matrix has the square of both together.
 KERNEL_ROWS = 1000
@@ -25,6 +29,14 @@ CLASSIFIER_ROWS = 10_000
 LEAST_ROWS = 20
 _CENTRES = 100
 _PERMUTATIONS = 299
+#: Rows whose distances give a kernel its width.
+_WIDTH_ROWS = 300
+#: A kernel that this many factors describe is taken by them: one number a row, or categories, make it so.
+_FACTORS, _LEFT_OUT = 64, 1e-7
+#: Rows of a kernel that are held at a time.
+_BLOCK = 256
+#: Trees of a classifier, how many leaves one has at most, and the fewest rows of a leaf.
+_TREES, _LEAVES, _LEAST_LEAF = 15, 40, 5
 
 
 def _subset(rows: Any, most: int, rng: np.random.Generator) -> Any:
@@ -36,15 +48,69 @@ def _looked_at(n: int, m: int, most: int) -> str | None:
     return f"decided on a random sample of {most:,} rows a side" if max(n, m) > most else None
 
 
-def _labels(n: int, m: int, count: int, rng: np.random.Generator) -> Floats:
-    """Return weights 1/n and -1/m of the rows: as they are, then permuted; shape (n + m, 1 + count)."""
-    weights = np.repeat([1 / n, -1 / m], [n, m])
-    return np.column_stack([weights, rng.permuted(np.tile(weights, (count, 1)), axis=1).T])
+def _deals(n: int, m: int, rng: np.random.Generator) -> Floats:
+    """Return 1 where a row counts as x and 0 where as y, first as they are, then dealt anew; shape (1 + B, n + m)."""
+    return np.vstack([np.arange(n + m) < n, deals(n, m, _PERMUTATIONS, rng)]).astype(np.float64)
 
 
-def _median_squared_distance(squared: Floats) -> float:
-    upper = squared[np.triu_indices(len(squared), 1)]
-    return float(np.median(upper)) or float(upper.mean()) or 1.0
+def _median_squared_distance(rows: Floats) -> float:
+    squared = pdist(rows, "sqeuclidean")
+    return float(np.median(squared)) or float(squared.mean()) or 1.0
+
+
+def _kernel_factors(pool: Floats, width: float) -> Floats | None:
+    """Return L with L L' = the kernel of these rows, shape (n, k); None where that takes more than `_FACTORS`.
+
+    Cholesky's factorisation, always of the row that is described worst so far, until what is left out is negligible
+    (Fine and Scheinberg, "Efficient SVM training using low-rank kernel representations", 2001).
+    """
+    if pool.shape[1] > _FACTORS:
+        return None
+    left = np.ones(len(pool))
+    factors = np.empty((_FACTORS, len(pool)))
+    for k in range(_FACTORS + 1):
+        if left.sum() <= _LEFT_OUT * len(pool):
+            return factors[:k].T
+        if k < _FACTORS:
+            worst = int(np.argmax(left))
+            column = np.exp(cdist(pool, pool[worst : worst + 1], "sqeuclidean")[:, 0] / (-2 * width))
+            factors[k] = (column - factors[:k, worst] @ factors[:k]) / math.sqrt(left[worst])
+            left = np.maximum(left - factors[k] ** 2, 0.0)
+    return None
+
+
+def _kernel_sums(pool: Floats, width: float, is_x: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return the sums of a Gaussian kernel over pairs of different rows: of x, of y, and of one each; shapes (B,).
+
+    Parameters
+    ----------
+    is_x
+        For each deal, 1 where a row counts as x and 0 where as y; shape (B, n + m).
+    """
+    factors = _kernel_factors(pool, width)
+    if factors is not None:
+        own = (factors**2).sum(axis=1)
+        x = is_x @ factors
+        y = factors.sum(axis=0) - x
+        of_x = is_x @ own
+        return (x**2).sum(axis=1) - of_x, (y**2).sum(axis=1) - (own.sum() - of_x), (x * y).sum(axis=1)
+    # The upper triangle, block by block. A last column of ones sums over all rows.
+    member = np.column_stack([is_x.T, np.ones(len(pool))]).astype(np.float32)
+    centred = (pool - np.median(pool, axis=0)) / math.sqrt(width)
+    half = (centred**2).sum(axis=1, keepdims=True) / 2
+    left, right = np.hstack([centred, -half, np.ones_like(half)]), np.hstack([centred, np.ones_like(half), -half])
+    sums = np.zeros((3, len(is_x) + 1))
+    for start in range(0, len(pool), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        kernel = np.exp((left[rows] @ right[start:].T).astype(np.float32))
+        np.fill_diagonal(kernel, 0.0)
+        kernel[:, _BLOCK:] *= 2
+        totals = kernel @ member[start:]
+        sums[0] += np.einsum("ij,ij->j", member[rows], totals, dtype=np.float64)
+        sums[1] += totals.sum(axis=0, dtype=np.float64)
+        sums[2] += totals[:, -1].astype(np.float64) @ member[rows]
+    x_x, x_any = sums[0, :-1], (sums[1] + sums[2])[:-1] / 2
+    return x_x, sums[0, -1] - 2 * x_any + x_x, x_any - x_x
 
 
 def mmd_test(x: Floats, y: Floats, rng: np.random.Generator) -> Outcome:
@@ -54,8 +120,8 @@ def mmd_test(x: Floats, y: Floats, rng: np.random.Generator) -> Outcome:
     -----
     MMD² = mean k(x, x') + mean k(y, y') - 2 mean k(x, y) over pairs of different rows (unbiased; Gretton et al., "A
     kernel two-sample test", 2012, equation 3), k(a, b) = exp(-|a - b|² / (2 s²)) with s² the median of |a - b|²
-    over the rows of both sides. Null: permutations of the pool, p = (1 + #{T* >= T}) / (1 + B). At most `KERNEL_ROWS`
-    rows of each side are looked at.
+    over the rows of both sides, or `_WIDTH_ROWS` of them. Null: permutations of the pool, p = (1 + #{T* >= T}) /
+    (1 + B). At most `KERNEL_ROWS` rows of each side are looked at.
 
     Examples
     --------
@@ -69,16 +135,8 @@ def mmd_test(x: Floats, y: Floats, rng: np.random.Generator) -> Outcome:
     if min(n, m) < 2:
         return untested(0.0, "a kernel compares at least 2 rows a side")
     pool = np.concatenate([x, y])
-    squared = cdist(pool, pool, "sqeuclidean")
-    kernel = np.exp(squared / (-2 * _median_squared_distance(squared))).astype(np.float32)
-    np.fill_diagonal(kernel, 0.0)
-    is_x = _labels(n, m, _PERMUTATIONS, rng) > 0
-    first = is_x.astype(np.float32)
-    totals = kernel @ first  # of each row, over the rows that count as x
-    x_x = np.einsum("ij,ij->j", first, totals, dtype=np.float64)
-    x_any = kernel.sum(axis=1, dtype=np.float64) @ first
-    x_y = x_any - x_x
-    y_y = float(kernel.sum(dtype=np.float64)) - x_x - 2 * x_y
+    width = _median_squared_distance(_subset(pool, _WIDTH_ROWS, rng))
+    x_x, y_y, x_y = _kernel_sums(pool, width, _deals(n, m, rng))
     found = x_x / (n * (n - 1)) + y_y / (m * (m - 1)) - 2 * x_y / (n * m)
     return _noted(simulated_test(float(found[0]), found[1:], n, m, power=1.0), note)
 
@@ -90,9 +148,9 @@ def lsdd_test(x: Floats, y: Floats, rng: np.random.Generator) -> Outcome:
     -----
     p - q is modelled by Gaussians at up to 100 rows of the pool; with H their overlaps and h the difference of their
     means over both sides, theta = (H + lambda I)⁻¹ h and LSDD = 2 theta'h - theta'H theta (Sugiyama et al., "Density
-    difference estimation", 2013, section 3; Bu, Alippi and Zhao 2018). Width: the median distance, as in `mmd_test`;
+    difference estimation", 2013, section 3; Bu, Alippi and Zhao 2018). Width: the median distance of these rows;
     lambda: 1 % of the mean overlap of a Gaussian with itself. The integral is in units of the kernel's own. Null:
-    permutations of the pool.
+    permutations of the pool. At most `KERNEL_ROWS` rows of each side are looked at.
 
     Examples
     --------
@@ -105,13 +163,14 @@ def lsdd_test(x: Floats, y: Floats, rng: np.random.Generator) -> Outcome:
     n, m = len(x), len(y)
     pool = np.concatenate([x, y])
     centres = _subset(pool, _CENTRES, rng)
-    width = _median_squared_distance(cdist(centres, centres, "sqeuclidean"))
+    width = _median_squared_distance(centres)
     features = np.exp(cdist(pool, centres, "sqeuclidean") / (-2 * width))
     overlap = np.exp(cdist(centres, centres, "sqeuclidean") / (-4 * width))
     solved = np.linalg.inv(overlap + 0.01 * np.eye(len(centres)))
     quadratic = 2 * solved - solved @ overlap @ solved
-    h = features.T @ _labels(n, m, _PERMUTATIONS, rng)
-    found = (h * (quadratic @ h)).sum(axis=0)
+    # Means of x less means of y, from the sums over x alone.
+    h = (_deals(n, m, rng) @ features) * (1 / n + 1 / m) - features.sum(axis=0) / m
+    found = ((h @ quadratic) * h).sum(axis=1)
     return _noted(simulated_test(float(found[0]), found[1:], n, m, power=1.0), note)
 
 
@@ -123,7 +182,7 @@ def c2st_test(x: Any, y: Any, rng: np.random.Generator, model: Callable[[int], A
     x, y
         Rows of both sides, arrays or sparse matrices.
     model
-        Makes an untrained classifier from a seed. Default: extremely randomised trees.
+        Makes an untrained classifier from a seed. Default: `Trees`.
 
     Notes
     -----
@@ -144,7 +203,7 @@ def c2st_test(x: Any, y: Any, rng: np.random.Generator, model: Callable[[int], A
         halves.append(rows[order[half:]])
     stack = _stacker(x)
     seed = int(rng.integers(2**31))
-    classifier = (model or _trees)(seed)
+    classifier = (model or Trees)(seed)
     labels = np.repeat([0, 1], [side.shape[0] for side in sides])
     classifier.fit(stack(sides), labels, sample_weight=len(labels) / (2 * np.bincount(labels))[labels])
     scores = classifier.predict_proba(stack(halves))[:, 1]
@@ -172,11 +231,49 @@ def _stacker(rows: Any) -> Callable[[list[Any]], Any]:
     return lambda parts: sparse.vstack(parts).tocsr()
 
 
-def _trees(seed: int) -> Any:
-    # One process, no OpenMP: many features are tested at a time, in threads.
-    from sklearn.ensemble import ExtraTreesClassifier
+class Trees:
+    """A classifier of extremely randomised trees (Geurts, Ernst and Wehenkel, 2006) for labels 0 and 1.
 
-    return ExtraTreesClassifier(n_estimators=25, max_depth=10, min_samples_leaf=5, random_state=seed)
+    The trees are scikit-learn's; its forest costs several times as much as they do where rows are few. They regress on
+    the labels, whose variance is half of Gini's impurity: the same trees, with fewer checks. A leaf holds at least a
+    fortieth of the rows: less sees less of a shift, and no more of what is local.
+
+    Parameters
+    ----------
+    seed
+        Of the trees' random splits.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._trees: list[Any] = []
+
+    def fit(self, rows: Floats, labels: Counts, sample_weight: Floats) -> Self:
+        """Learn from rows, shape (n, d), their labels and weights, shape (n,)."""
+        from sklearn.tree import ExtraTreeRegressor
+
+        leaf = max(_LEAST_LEAF, len(rows) // _LEAVES)
+        rows32, targets = rows.astype(np.float32), labels.astype(np.float64)
+        weights = sample_weight if np.ptp(sample_weight) > 0 else None
+        with _unchecked():
+            for place in range(_TREES):
+                tree = ExtraTreeRegressor(min_samples_leaf=leaf, random_state=self._seed + place)
+                self._trees.append(tree.fit(rows32, targets, sample_weight=weights, check_input=False))
+        return self
+
+    def predict_proba(self, rows: Floats) -> Floats:
+        """Return the shares of both labels, mean over the trees, shape (n, 2)."""
+        rows32 = rows.astype(np.float32)
+        with _unchecked():
+            share = sum(tree.predict(rows32, check_input=False) for tree in self._trees) / _TREES
+        return np.column_stack([1 - share, share])
+
+
+def _unchecked() -> AbstractContextManager[None]:
+    from sklearn import config_context
+
+    context: AbstractContextManager[None] = config_context(assume_finite=True, skip_parameter_validation=True)
+    return context
 
 
 def linear_model(seed: int) -> Any:
@@ -245,7 +342,7 @@ def pca_test(x: Floats, y: Floats, rng: np.random.Generator) -> Outcome:
         return Outcome(
             gap, float(2 * stats.norm.sf(gap / deviation)), lambda level: deviation * float(stats.norm.isf(level / 2))
         )
-    drawn = errors @ np.abs(_labels(n, m, DRAWS, rng)[:, 1:] > 0)
+    drawn = deals(n, m, DRAWS, rng) @ errors
     return simulated_test(gap, np.abs(drawn / n - (errors.sum() - drawn) / m), n, m)
 
 

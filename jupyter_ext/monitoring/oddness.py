@@ -105,7 +105,10 @@ class Space:
         # A column without any number in this sample has neither place nor width.
         known = np.where(lost < 1, numbers, 0.0)
         center = np.nan_to_num(np.nanmean(known, axis=0))
-        q05, q25, q50, q75, q95 = np.nan_to_num(np.nanquantile(known, [0.05, 0.25, 0.5, 0.75, 0.95], axis=0))
+        ranks = [0.05, 0.25, 0.5, 0.75, 0.95]
+        # numpy has no quantiles of no columns.
+        quantiles = np.nanquantile(known, ranks, axis=0) if known.size else np.zeros((len(ranks), known.shape[1]))
+        q05, q25, q50, q75, q95 = np.nan_to_num(quantiles)
         scale = _or_one(np.nanstd(known, axis=0))
         # Most values equal: then the quartiles coincide, and perhaps the tails do too.
         width = np.where(q75 > q25, (q75 - q25) / 1.349, np.where(q95 > q05, (q95 - q05) / 3.29, scale))

@@ -12,6 +12,7 @@ import pandas as pd
 from jupyter_ext.errors import Invalid
 from jupyter_ext.monitoring.mixed_rows import Encoder, Rows
 from jupyter_ext.monitoring.oddness import BAG, Forest, Neighbours, Places, Space
+from jupyter_ext.monitoring.randomness import generator
 from jupyter_ext.monitoring.samples import as_frame
 from jupyter_ext.monitoring.statistics import Floats
 
@@ -235,8 +236,8 @@ def fit_outlier_detector(
         be part of it. Some outliers among the rows do no harm. Of more than 50,000 rows a sample is used.
     method
         ``"neighbours"``: the distance to the tenth neighbour in subsamples of 256 rows, on two scalings.
-        ``"isolation_forest"``: isolation by random cuts. ``"auto"``: both, the distances counting four times as much,
-        which was best on sets of many kinds (docs/outliers.md).
+        ``"isolation_forest"``: isolation by random cuts, blind to what the reference never had. ``"auto"``: both, the
+        distances counting four times as much, which was best on sets of many kinds (docs/outliers.md).
     random_state
         Seed, or a Generator.
 
@@ -265,7 +266,7 @@ def fit_outlier_detector(
     n = len(frame)
     if n < MIN_ROWS:
         raise Invalid(f"The reference has {n} rows. An outlier detector needs at least {MIN_ROWS}.")
-    rng = np.random.default_rng(random_state)
+    rng = generator(random_state)
     order = rng.permutation(n)[:MAX_ROWS]
     frame = frame.iloc[order]
     encoder = Encoder.of(frame)

@@ -10,13 +10,15 @@ import numpy as np
 import pandas as pd
 
 from jupyter_ext.errors import Invalid
-from jupyter_ext.monitoring.compare import common_features, compare_sides, read_sides
+from jupyter_ext.monitoring.chunks import chunks_of
+from jupyter_ext.monitoring.compare import check_level, common_features, compare_sides, read_sides
 from jupyter_ext.monitoring.methods import ALL_COLUMNS, Choice, Method, Methods
 from jupyter_ext.monitoring.multivariate import LEAST_ROWS, Reconstruction
 from jupyter_ext.monitoring.profile import Profile, in_threads
+from jupyter_ext.monitoring.randomness import generator
 from jupyter_ext.monitoring.rows import for_components, joint_test, table_rows
 from jupyter_ext.monitoring.samples import as_frame
-from jupyter_ext.monitoring.statistics import Correction, Floats, Outcome, q_values, rejection_level
+from jupyter_ext.monitoring.statistics import Correction, Floats, Outcome, q_values, rejection_level, untested
 
 #: The rows that alarm are those outside of this, or ``"deviation"``.
 Threshold = float | tuple[float | None, float | None] | Literal["deviation"]
@@ -58,9 +60,10 @@ def drift_over_time(
     frame
         What came later, a DataFrame or an Arrow table.
     chunk_size, period
-        Rows of a chunk, or its length as pandas writes it (``"D"``, ``"W"``, ``"h"``); one of them.
+        Rows of a chunk, or its length as pandas writes it (``"D"``, ``"W"``, ``"6h"``); one of them. Periods of several
+        units begin with the day (week, month …) of the first row.
     timestamp
-        The column by which rows are ordered, and cut by period. It is not compared.
+        The column by which rows are ordered, and cut by period in its own time zone. It is not compared.
     methods
         As in `drift`.
     threshold
@@ -84,7 +87,8 @@ def drift_over_time(
     Raises
     ------
     Invalid
-        As `drift`; no chunks, an unknown timestamp column, or a threshold that needs the rows of a profile.
+        As `drift`; no chunks, an unknown timestamp column, a threshold that makes no sense, or one that needs the rows
+        of a profile or a longer reference.
 
     Notes
     -----
@@ -100,80 +104,46 @@ def drift_over_time(
     >>> found[found["alarm"]]["chunk"].tolist()
     [3, 4, 5]
     """
-    known = reference if isinstance(reference, Profile) else as_frame(reference, "The reference")
+    check_level(alpha, correction)
+    threshold = _checked(threshold)
+    known = reference if isinstance(reference, Profile) else as_frame(reference, "The reference", or_profile=True)
     later = as_frame(frame, "The frame")
-    chunks = _chunks(later, chunk_size, period, timestamp)
+    timestamp = None if timestamp is None else str(timestamp)
+    chunks = chunks_of(later, chunk_size, period, timestamp)
     later = later.drop(columns=timestamp) if timestamp is not None else later
     features, notes = common_features(
         [name for name in known.columns if name != timestamp], [name for name in later.columns if name != timestamp]
     )
     choice = Choice(methods, features)
-    generators = dict(
-        zip([*features, ALL_COLUMNS], np.random.default_rng(random_state).spawn(len(features) + 1), strict=True)
-    )
-    size = chunk_size or 0
+    generators = dict(zip([*features, ALL_COLUMNS], generator(random_state).spawn(len(features) + 1), strict=True))
+    size, deviation = chunk_size or 0, threshold == "deviation"
 
     def follow(feature: str) -> tuple[Method, list[_Value], list[float]]:
-        return _follow(known, later, chunks, feature, choice, generators[feature], _wants_deviation(threshold), size)
+        return _follow(known, later, chunks, feature, choice, generators[feature], deviation, size)
 
     followed = {} if choice.only_joint else dict(zip(features, in_threads(follow, features), strict=True))
     if choice.joint:
         followed[ALL_COLUMNS] = _follow_rows(
-            known, later, chunks, features, choice.joint, generators[ALL_COLUMNS], _wants_deviation(threshold), size
+            known, later, chunks, features, choice.joint, generators[ALL_COLUMNS], deviation, size
         )
     return _table(followed, [label for label, _ in chunks], threshold, alpha, correction, notes)
 
 
-def _wants_deviation(threshold: Threshold | None) -> bool:
-    if isinstance(threshold, str) and threshold != "deviation":
-        raise Invalid(f"threshold must be a number, a pair of numbers, 'deviation' or None, not {threshold!r}.")
-    return isinstance(threshold, str)
+def _checked(threshold: Any) -> Threshold | None:
+    """Return the threshold, a number as a pair."""
+    if threshold is None or (isinstance(threshold, str) and threshold == "deviation"):
+        return threshold  # type: ignore[return-value]
+    limits = tuple(threshold) if isinstance(threshold, tuple | list) else (None, threshold)
+    if len(limits) == 2 and all(limit is None or _is_number(limit) for limit in limits):
+        low, high = (None if limit is None else float(limit) for limit in limits)
+        if low is None or high is None or low <= high:
+            return low, high
+    raise Invalid(f"threshold must be a number, a pair of numbers, 'deviation' or None, not {threshold!r}.")
 
 
-def _chunks(
-    frame: pd.DataFrame, chunk_size: int | None, period: str | None, timestamp: str | None
-) -> list[tuple[Any, np.ndarray[Any, np.dtype[np.int64]]]]:
-    """Return the chunks' labels and the places of their rows, in order."""
-    if (chunk_size is None) == (period is None):
-        raise Invalid("Give chunk_size (rows of a chunk) or period (its length, such as 'D'), and not both.")
-    places = np.arange(len(frame))
-    moments = None
-    if timestamp is not None:
-        if timestamp not in frame.columns:
-            raise Invalid(f"There is no timestamp column {timestamp!r}.", column=timestamp)
-        given = frame[timestamp].reset_index(drop=True)
-        text = pd.api.types.is_string_dtype(given) or pd.api.types.is_object_dtype(given)
-        try:
-            moments = pd.to_datetime(given, utc=True, format="ISO8601" if text else None)
-        except (ValueError, TypeError):
-            raise Invalid(
-                f"Column {timestamp!r} cannot be read as moments in time (ISO 8601).", column=timestamp
-            ) from None
-        if moments.isna().any():
-            raise Invalid(f"Column {timestamp!r} has rows without a moment. Drop them first.", column=timestamp)
-        places = np.asarray(moments.argsort(kind="stable"))
-    if period is None:
-        assert chunk_size is not None
-        if isinstance(chunk_size, bool) or not isinstance(chunk_size, int | np.integer) or chunk_size < 1:
-            raise Invalid(f"chunk_size must be a whole number of rows, not {chunk_size!r}.")
-        return [
-            (start // chunk_size, places[start : start + chunk_size]) for start in range(0, len(places), chunk_size)
-        ]
-    if moments is None:
-        raise Invalid("A period needs the timestamp column: timestamp='…'.")
-    try:
-        periods = moments.dt.tz_localize(None).dt.to_period(period)
-    except ValueError:
-        raise Invalid(
-            f"There is no period {period!r}; write one as pandas does, such as 'h', 'D', 'W' or 'M'."
-        ) from None
-    return [
-        (str(label), places[rows])
-        for label, rows in periods.iloc[places]
-        .reset_index(drop=True)
-        .groupby(periods.iloc[places].to_numpy())
-        .indices.items()
-    ]
+def _is_number(value: Any) -> bool:
+    fits = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return fits and not np.isnan(value)
 
 
 def _follow(
@@ -219,6 +189,9 @@ def _follow_rows(
         if len(known) < LEAST_ROWS:
             raise Invalid(f"pca_reconstruction needs {LEAST_ROWS} reference rows; there are {len(known)}.")
         own, current = reconstruction_errors(known, later, features, rng)
+        if not (own.any() or current.any()):
+            nothing = untested(0.0, "the components describe every row; it needs more columns, some of them related")
+            return method, [_Value(0.0, nothing)] * len(chunks), []
         values = [_Value(float(current[rows].mean()), None) for _, rows in chunks]
         return method, values, [float(own[part].mean()) for part in _parts(len(known), size)]
 
@@ -236,18 +209,25 @@ def reconstruction_errors(
     """Return how far each row is from its reconstruction by the reference's principal components.
 
     Categories count by their share of the reference, missing numbers as its mean; components explain 65 % of the
-    variance (NannyML).
+    variance (NannyML). All are 0 where it takes as many components as there are columns.
     """
     rows = table_rows(reference, current, features, max(len(reference), len(current)), rng)
     pairs = [for_components(x, y, kind) for x, y, kind in rows]
     x, y = (np.column_stack(side) for side in zip(*pairs, strict=True))
     model = Reconstruction(x)
+    if model.components.shape[1] == x.shape[1]:  # nothing is left over but rounding
+        return np.zeros(len(x)), np.zeros(len(y))
     return model.errors(x), model.errors(y)
 
 
 def _parts(n_rows: int, size: int) -> list[slice]:
     """Return the chunks of a reference: as long as the current ones, or a tenth of it each."""
-    size = min(size or -(-n_rows // REFERENCE_CHUNKS), n_rows)
+    size = size or -(-n_rows // REFERENCE_CHUNKS)
+    if n_rows < 2 * size:
+        raise Invalid(
+            f"The reference has {n_rows} rows, fewer than two chunks of {size}: how much chunks differ cannot be told. "
+            "Choose smaller chunks, or a threshold of your own."
+        )
     return [slice(start, start + size) for start in range(0, n_rows - size + 1, size)]
 
 
@@ -309,8 +289,6 @@ def _band(threshold: Threshold | None, own: list[float], distance: bool) -> tupl
     """Return the least and the greatest value that are no alarm."""
     if isinstance(threshold, tuple):
         return threshold
-    if isinstance(threshold, int | float):
-        return None, float(threshold)
     mean, deviation = float(np.mean(own)), float(np.std(own))
     # A distance cannot be too small.
     return None if distance else mean - DEVIATIONS * deviation, mean + DEVIATIONS * deviation

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from jupyter_ext.errors import Invalid
 from jupyter_ext.monitoring.cbpe import CLASSIFICATION_METRICS, ClassScores, calibrator, class_metric
 from jupyter_ext.monitoring.dle import REGRESSION_METRICS, LossModel, loss_metric
-from jupyter_ext.monitoring.outliers import OutlierDetector, fit_outlier_detector
-from jupyter_ext.monitoring.samples import as_frame, infer_kind
+from jupyter_ext.monitoring.randomness import generator
+from jupyter_ext.monitoring.samples import as_floats, as_frame, infer_kind
 from jupyter_ext.monitoring.statistics import Floats
+from jupyter_ext.monitoring.support import Support
 
 Scores = str | Sequence[str] | Mapping[Any, str] | None
 #: The fewest rows of a reference: a tenth of it must say something of the calibration.
@@ -24,12 +24,10 @@ MIN_REFERENCE = 100
 MIN_CHUNK = 10
 #: Chunks where no size is given.
 _CHUNKS = 10
+#: Dates in texts, and how many different ones are looked at to tell.
+_DATE, _LOOKED_AT = r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d.*)?", 300
 #: Half widths, in standard errors and in standard deviations over the reference's chunks.
 _ERRORS = _DEVIATIONS = 3.0
-#: A row is strange to the reference at this p-value; a chunk is outside of its support with this share of strange rows.
-_STRANGE, _OUTSIDE = 0.01, 0.1
-#: Rows of a chunk that are looked at for that, evenly spaced.
-_LOOKED_AT = 300
 
 
 def estimate_performance(
@@ -66,7 +64,7 @@ def estimate_performance(
         Rows a chunk; the last one may have fewer. Default: a tenth of `current`.
     features
         What the model sees, for DLE and for ``extrapolating``. Default: every column that both frames have but labels,
-        datetimes, and whole numbers that never repeat (identifiers).
+        datetimes (as texts, too), and whole numbers that never repeat or never fall (identifiers, years).
 
     Returns
     -------
@@ -74,8 +72,8 @@ def estimate_performance(
         One row a chunk: ``chunk`` (from 0), ``estimate``, ``low`` and ``high`` (within which the realised metric of
         that many rows lies, three standard errors), ``alarm`` (the estimate is farther from the reference's than three
         standard deviations over its chunks, and than three standard errors), ``extrapolating`` (many of the chunk's
-        rows are unlike any of the reference; do not trust the estimate). An estimate is NaN where the metric is not
-        defined: no predicted positives, say.
+        rows are where the reference has hardly any, see `jupyter_ext.monitoring.support`; do not trust the estimate).
+        An estimate is NaN where the metric is not defined: no predicted positives, say.
 
     Raises
     ------
@@ -110,19 +108,22 @@ def estimate_performance(
         raise Invalid(
             f"The reference has {len(reference)} rows. Estimating performance needs at least {MIN_REFERENCE}."
         )
+    # Columns go by their names as text.
+    y_true, y_pred = str(y_true), None if y_pred is None else str(y_pred)
+    y_score = _as_text(y_score)
     size = _chunk_size(chunk_size, len(current))
-    rng = np.random.default_rng(random_state)
+    rng = generator(random_state)
     columns = {} if is_regression else _score_columns(y_score, reference, y_true)
     named = [y_true, *([y_pred] if y_pred is not None else []), *columns.values()]
     _check_columns(reference, named, "The reference")
     _check_columns(current, named[1:], "The current frame")
-    inputs = _features(reference, current, [*named, *_strings(y_score)], features)
+    inputs = _features(reference, current, [*named, *_names(y_score)], features)
     estimator = _Regression if is_regression else _Classification
     model = estimator.of(reference, inputs, y_true, y_pred, columns, metric, rng)
     on_reference, on_current = model.realised(reference), model.expected(current)
     center, deviation = _over_chunks(on_reference, len(reference), size)
     overall, spread = on_reference(slice(None))
-    support = _Support.of(reference, [*inputs, *named[1:]], rng)
+    support = Support.of(reference[list(dict.fromkeys([*inputs, *named[1:]]))], rng)
     rows = []
     for chunk, start in enumerate(range(0, len(current), size)):
         part = slice(start, start + size)
@@ -138,7 +139,7 @@ def estimate_performance(
                 "low": max(estimate - _ERRORS * error, 0.0),
                 "high": estimate + _ERRORS * error if is_regression else min(estimate + _ERRORS * error, 1.0),
                 "alarm": bool(abs(estimate - (overall if np.isnan(center) else center)) > tolerance),
-                "extrapolating": support.is_outside(current.iloc[part]),
+                "extrapolating": support.is_left_by(current.iloc[part]),
             }
         )
     return pd.DataFrame(rows)
@@ -172,7 +173,10 @@ class _Classification:
         if y_pred is None and metric != "roc_auc":
             raise Invalid(f"'{metric}' needs the column of predictions, y_pred.")
         if len(columns) > 1 and metric.endswith(("positives", "negatives")):
-            raise Invalid(f"'{metric}' is of two classes; this model has {len(columns)}.")
+            raise Invalid(
+                f"'{metric}' is of two classes: y_score must be the name of one column, the positive one's; it names "
+                f"{len(columns)}."
+            )
         labels = _labels(reference, y_true, columns, "The reference")
         for name, is_class in zip(columns, labels, strict=True):
             if min(is_class.sum(), len(is_class) - is_class.sum()) < 2:
@@ -250,34 +254,8 @@ class _Regression:
         return loss_metric(self.metric, self.losses.realised(true, predicted))
 
     def expected(self, frame: pd.DataFrame) -> _Measure:
-        _finite(frame, self.y_pred, "The current frame")
-        return loss_metric(self.metric, self.losses.expected(frame), self.losses.scatter)
-
-
-@dataclass(frozen=True)
-class _Support:
-    """Where the reference has rows."""
-
-    detector: OutlierDetector | None
-
-    @classmethod
-    def of(cls, reference: pd.DataFrame, columns: list[str], rng: np.random.Generator) -> _Support:
-        try:
-            return cls(fit_outlier_detector(reference[list(dict.fromkeys(columns))], "neighbours", rng))
-        except Invalid as error:
-            if "constant" in error.message:
-                return cls(None)
-            raise
-
-    def is_outside(self, chunk: pd.DataFrame) -> bool:
-        """Say whether many of the chunk's rows lie where the reference has none."""
-        if self.detector is None:
-            return False
-        some = np.unique(np.linspace(0, len(chunk) - 1, _LOOKED_AT).astype(np.int64))
-        strange = int((self.detector.p_value(chunk.iloc[some]) <= _STRANGE).sum())
-        # Of few rows, some may be strange by chance.
-        chance = stats.binom.sf(strange - 1, len(some), _STRANGE)
-        return bool(strange >= _OUTSIDE * len(some) and chance < 0.001)
+        predicted = _finite(frame, self.y_pred, "The current frame")
+        return loss_metric(self.metric, self.losses.expected(frame, predicted), self.losses.scatter)
 
 
 def _over_chunks(measure: _Measure, n: int, size: int) -> tuple[float, float]:
@@ -295,10 +273,18 @@ def _chunk_size(size: Any, n: int) -> int:
     return int(size)
 
 
-def _strings(names: Scores) -> list[str]:
-    if names is None or isinstance(names, str):
-        return [names] if names else []
-    return [str(name) for name in (names.values() if isinstance(names, Mapping) else names)]
+def _as_text(y_score: Any) -> Scores:
+    if y_score is None or isinstance(y_score, str):
+        return y_score
+    if isinstance(y_score, Mapping):
+        return {label: str(name) for label, name in y_score.items()}
+    return [str(name) for name in y_score] if isinstance(y_score, Iterable) else str(y_score)
+
+
+def _names(y_score: Scores) -> list[str]:
+    if y_score is None or isinstance(y_score, str):
+        return [y_score] if y_score else []
+    return list(y_score.values() if isinstance(y_score, Mapping) else y_score)
 
 
 def _score_columns(y_score: Scores, reference: pd.DataFrame, y_true: str) -> dict[Any, str]:
@@ -349,8 +335,11 @@ def _scores(frame: pd.DataFrame, columns: Mapping[Any, str], what: str) -> list[
 
 
 def _finite(frame: pd.DataFrame, name: str, what: str) -> Floats:
+    series = frame[name]
     try:
-        values = frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
+        if pd.api.types.is_datetime64_any_dtype(series.dtype) or pd.api.types.is_timedelta64_dtype(series.dtype):
+            raise TypeError
+        values = as_floats(series)
     except (ValueError, TypeError):
         raise Invalid(f"Column '{name}' must hold numbers.", column=name) from None
     if not np.isfinite(values).all():
@@ -364,19 +353,32 @@ def _features(
     reference: pd.DataFrame, current: pd.DataFrame, taken: Sequence[str], features: Sequence[str] | None
 ) -> list[str]:
     if features is not None:
-        names = [str(name) for name in features]
+        names = [str(name) for name in ([features] if isinstance(features, str) else features)]
         _check_columns(reference, names, "The reference")
         _check_columns(current, names, "The current frame")
         return names
     return [
         name
         for name in reference.columns
-        if name in current.columns and name not in taken and not _is_clock(reference[name])
+        if name in current.columns and name not in taken and not _is_clock(reference[name], current[name])
     ]
 
 
-def _is_clock(series: pd.Series[Any]) -> bool:
-    """Say whether a column is new in every row by its nature: a moment, or whole numbers without a repetition."""
-    if infer_kind(series) == "datetime":
+def _is_clock(reference: pd.Series[Any], current: pd.Series[Any]) -> bool:
+    """Say whether a column is new in later rows by its nature: a moment, a whole number that counts rows or years."""
+    kind = infer_kind(reference)
+    if kind == "datetime" or (kind == "categorical" and _are_moments(reference)):
         return True
-    return pd.api.types.is_integer_dtype(series.dtype) and series.is_unique
+    if pd.api.types.is_integer_dtype(reference.dtype) and reference.is_unique:
+        return True
+    sides = [reference, current]
+    if not all(pd.api.types.is_integer_dtype(side.dtype) and not side.isna().any() for side in sides):
+        return False
+    rises = any(side.iloc[0] < side.iloc[-1] for side in sides)
+    return rises and reference.iloc[-1] <= current.iloc[0] and all(side.is_monotonic_increasing for side in sides)
+
+
+def _are_moments(series: pd.Series[Any]) -> bool:
+    """Say whether texts are dates as files without types hold them: 2026-01-31, with or without a time."""
+    found = pd.Series(series.dropna().unique()[:_LOOKED_AT], dtype=object)
+    return bool(found.map(str).str.fullmatch(_DATE).all())

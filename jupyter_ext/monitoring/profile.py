@@ -115,6 +115,8 @@ class Profile:
         """
         frame = as_frame(frame)
         given = check_kinds(kinds, list(frame.columns))
+        if like is not None and not isinstance(like, Profile):
+            raise Invalid(f"like must be a Profile, not {type(like).__name__}.")
 
         picked, keys = _pick(frame, 0, rows_by)
 
@@ -184,6 +186,8 @@ class Profile:
         Invalid
             The profiles have other columns, kinds or settings.
         """
+        if not isinstance(other, Profile):
+            raise Invalid(f"A profile merges with a Profile, not {type(other).__name__}. Rows are added by update.")
         check_settings(self, other)
         self._check_columns(list(other._columns), "profile")
         changed = [
@@ -242,7 +246,7 @@ class Profile:
         Invalid
             The bytes are no profile, are damaged, or come from a newer version.
         """
-        header, sections = unpack(data)
+        header, sections = unpack(bytes(data) if isinstance(data, bytearray | memoryview) else data)
         columns: dict[str, Column] = {}
         try:
             keys, sections = np.frombuffer(sections[0], "<u4").astype(np.uint32), sections[1:]
@@ -279,6 +283,10 @@ class Profile:
             rows[name] = row
         order = ["kind", "n", "missing", "min", "mean", "std", "median", "max", "categories", "top"]
         return pd.DataFrame.from_dict(rows, orient="index").reindex(columns=order).rename_axis("column")
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Profile], tuple[bytes]]:
+        # To another process, and for a copy: sketches do not pickle.
+        return type(self).from_bytes, (self.to_bytes(),)
 
     def __repr__(self) -> str:
         rows, columns = self._n_rows, len(self._columns)

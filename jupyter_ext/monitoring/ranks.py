@@ -455,8 +455,8 @@ def mass_of(x: Floats, y: Floats, x_below: int = 0, y_below: int = 0, places: in
 
     Missing rows are a cell below all others, one standard deviation of the pooled values away.
     """
-    pooled = np.concatenate([x, y])
-    points = np.unique(pooled)
+    pooled = np.sort(np.concatenate([x, y]), kind="stable")  # two runs: merged, not sorted
+    points = pooled[np.diff(pooled, prepend=-np.inf) > 0]
     exact = len(points) <= places
     if not exact:
         inner = points[np.linspace(0, len(points) - 1, places - 2 * _EXTREMES).astype(np.int64)]
@@ -501,9 +501,11 @@ def sample_distance(x: Floats, y: Floats) -> float:
     >>> sample_distance(np.array([0.0, 1.0]), np.array([1.0, 3.0]))
     1.5
     """
-    pooled = np.sort(np.concatenate([x, y]), kind="stable")  # two runs: merged, not sorted
-    f, g = (np.searchsorted(side, pooled[:-1], "right") / max(1, len(side)) for side in (x, y))
-    return float(np.abs(f - g) @ np.diff(pooled))
+    n, m = len(x), len(y)
+    pooled = np.concatenate([x, y])
+    order = np.argsort(pooled, kind="stable")  # two runs: merged, not sorted
+    gaps = np.cumsum(np.where(order < n, m, -n))  # in whole numbers, of 1 / (n m)
+    return float(np.abs(gaps[:-1]) @ np.diff(pooled[order])) / max(1, n * m)
 
 
 def _area(gap: Floats, mass: Mass) -> Floats:

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from jupyter_ext.errors import Invalid
-from jupyter_ext.monitoring.encode import rows_of
+from jupyter_ext.monitoring.encode import category_names, rows_of
 from jupyter_ext.monitoring.statistics import Counts, Floats
 from jupyter_ext.monitoring.values import Kind
 
@@ -28,6 +29,8 @@ BUCKETS = 64
 _PROSE_WORDS, _LOOKED_AT, _FEWEST_TEXTS = 5.0, 1000, 20
 #: The longest category kept, in bytes of JSON; a longer one is cut and told apart by a hash.
 CATEGORY_BYTES = 64
+#: Beyond, squares of numbers overflow.
+LARGEST = 1e140
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,11 @@ class RowsSample:
         """Rows, missing values among them."""
         return len(self.rows)
 
+    @property
+    def width(self) -> int | None:
+        """How many numbers an embedding has; None of texts, and where all are missing."""
+        return None if isinstance(self.rows, list) or self.missing == self.n else int(self.rows.shape[1])
+
 
 Sample = NumericSample | CategorySample | RowsSample
 
@@ -153,8 +161,10 @@ def roundest(low: Floats, high: Floats) -> Floats:
     return found + 0.0
 
 
-def as_frame(data: Any, what: str = "The frame") -> pd.DataFrame:
+def as_frame(data: Any, what: str = "The frame", *, or_profile: bool = False) -> pd.DataFrame:
     """Return a DataFrame from one or from anything with ``to_pandas()``, checked; column names as text.
+
+    `or_profile` says that a profile would do too, for the error.
 
     Raises
     ------
@@ -163,7 +173,8 @@ def as_frame(data: Any, what: str = "The frame") -> pd.DataFrame:
     """
     frame = data.to_pandas() if not isinstance(data, pd.DataFrame) and hasattr(data, "to_pandas") else data
     if not isinstance(frame, pd.DataFrame):
-        raise Invalid(f"{what} must be a DataFrame, an Arrow table or a Profile, not {type(data).__name__}.")
+        fits = "a DataFrame, an Arrow table or a Profile" if or_profile else "a DataFrame or an Arrow table"
+        raise Invalid(f"{what} must be {fits}, not {type(data).__name__}.")
     if not frame.shape[1]:
         raise Invalid(f"{what} has no columns.")
     if not len(frame):
@@ -179,6 +190,8 @@ def as_frame(data: Any, what: str = "The frame") -> pd.DataFrame:
 
 def check_kinds(kinds: Mapping[str, Kind] | None, columns: list[str]) -> dict[str, Kind]:
     """Return kinds given by hand after checking their columns and names."""
+    if kinds is not None and not isinstance(kinds, Mapping):
+        raise Invalid(f"kinds must be a mapping from columns to kinds, not {type(kinds).__name__}.")
     kinds = {str(column): kind for column, kind in (kinds or {}).items()}
     unknown = sorted(set(kinds) - set(columns))
     if unknown:
@@ -245,6 +258,10 @@ def infer_kind(series: pd.Series[Any]) -> Kind | None:
         return "datetime"
     if isinstance(dtype, pd.CategoricalDtype):
         return "categorical"
+    if isinstance(dtype, pd.ArrowDtype) and pa.types.is_dictionary(dtype.pyarrow_dtype):
+        return "categorical"
+    if isinstance(dtype, pd.ArrowDtype) and _is_list(dtype.pyarrow_dtype):
+        return "embedding"
     if types.is_numeric_dtype(dtype) and not types.is_complex_dtype(dtype):
         return "numeric"
     content = types.infer_dtype(series, skipna=True)
@@ -263,6 +280,10 @@ def infer_kind(series: pd.Series[Any]) -> Kind | None:
         "Drop it or turn it into numbers, categories, booleans or datetimes.",
         column=str(series.name),
     )
+
+
+def _is_list(dtype: pa.DataType) -> bool:
+    return any(is_one(dtype) for is_one in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list))
 
 
 def _is_prose(series: pd.Series[Any]) -> bool:
@@ -285,23 +306,48 @@ def numbers(series: pd.Series[Any], kind: Kind) -> Floats:
             if isinstance(series.dtype, np.dtype) and series.dtype.kind in "iufb":
                 values = np.asarray(series, dtype=np.float64)
             else:
-                values = np.asarray(series.astype("float64").to_numpy(dtype=np.float64, na_value=np.nan))
+                values = as_floats(series)
         else:
             moments = pd.to_datetime(series, utc=True).dt.as_unit("us")
             values = np.where(moments.isna(), np.nan, moments.astype("int64").to_numpy() / 1e6)
     except (ValueError, TypeError, OverflowError):
         raise Invalid(f"Column '{series.name}' cannot be read as {kind}.", column=str(series.name)) from None
-    if np.isinf(values).any():
-        raise Invalid(
-            f"Column '{series.name}' holds infinite values. Replace them, for example by "
-            f"frame.replace([np.inf, -np.inf], np.nan), or drop the rows.",
-            column=str(series.name),
-        )
+    check_range(values, str(series.name))
     return values
 
 
+def as_floats(series: pd.Series[Any]) -> Floats:
+    """Return a column of any type as floats, missing values as NaN; ValueError or TypeError where it holds others."""
+    if series.dtype == object:  # pd.NA among them is no float
+        series = series.where(series.notna(), np.nan)
+    return np.asarray(series.astype("float64").to_numpy(dtype=np.float64, na_value=np.nan))
+
+
+def largest(values: Floats) -> float:
+    """Return the largest magnitude among numbers, 0 where all are missing; makes no copy of them."""
+    high, low = (reduce(values, axis=None, initial=0.0) for reduce in (np.fmax.reduce, np.fmin.reduce))
+    return max(float(high), -float(low))
+
+
+def check_range(values: Floats, column: str) -> None:
+    """Raise Invalid where numbers are infinite, or too large to compute with."""
+    most = largest(values)
+    if np.isinf(most):
+        raise Invalid(
+            f"Column '{column}' holds infinite values. Replace them, for example by "
+            "frame.replace([np.inf, -np.inf], np.nan), or drop the rows.",
+            column=column,
+        )
+    if most > LARGEST:
+        raise Invalid(
+            f"Column '{column}' holds numbers beyond ±{LARGEST:.0e}. Numbers like that mostly stand for missing ones: "
+            "replace them by NaN, or drop the rows.",
+            column=column,
+        )
+
+
 def _category_counts(series: pd.Series[Any]) -> dict[str, int]:
-    found = series.value_counts(sort=False, dropna=True)
+    found = category_names(series).value_counts(sort=False, dropna=True)
     counts: dict[str, int] = {}
     for value, count in zip(found.index.tolist(), found.tolist(), strict=True):
         if count:

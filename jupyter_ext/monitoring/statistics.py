@@ -54,6 +54,19 @@ def untested(statistic: float, why: str) -> Outcome:
     return Outcome(statistic, None, lambda level: None, f"not tested: {why}")
 
 
+def deals(n: int, m: int, count: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Deal n + m rows to two sides at random: True where a row goes to the side of n; shape (count, n + m).
+
+    Examples
+    --------
+    >>> deals(3, 2, 4, np.random.default_rng(0)).sum(axis=1).tolist()
+    [3, 3, 3, 3]
+    """
+    # The rows with the n least of random numbers. That two are equal just there happens once in a million deals.
+    keys = rng.integers(0, 2**32, (count, n + m), dtype=np.uint32)
+    return keys < np.partition(keys, n, axis=1)[:, n : n + 1]
+
+
 def simulated_test(statistic: float, draws: Floats, n: int, m: int, power: float = 2.0) -> Outcome:
     """Hold a statistic against draws of it under the null (permutations); shape (B,).
 

@@ -155,6 +155,42 @@ def test_methods_by_feature_and_by_kind() -> None:
     assert set(drift(frame(500, 1), frame(500, 2), methods=["psi"]).table["method"]) == {"psi"}
 
 
+def test_columns_go_by_their_names_as_text() -> None:
+    reference, current = (pd.DataFrame(np.random.default_rng(seed).normal(size=(50, 2))) for seed in (1, 2))
+    assert drift(reference, current, methods={1: "psi"}).table["method"].to_dict() == {"0": "ks", "1": "psi"}
+
+
+def test_equal_objects_of_different_types_do_not_stand_for_each_other() -> None:
+    """True is equal to 1, and whichever comes first must not name both."""
+    values = [1, True, 2.0, "1", None] * 30
+    sides = [pd.DataFrame({"x": pd.Series(rows, dtype=object)}) for rows in (values, values[::-1])]
+    for left, right in forms(*sides).values():
+        for methods in (None, "mmd"):
+            report = drift(left, right, methods=methods)
+            assert report.drifted == []
+            assert "x" not in report.notes
+    assert Profile.of(sides[0]).columns["x"].counts == {"1": 60, "True": 30, "2": 30}
+
+
+@pytest.mark.parametrize("level", [4.0, 6.0, np.nan])
+def test_a_constant_that_changes_is_certain_by_bins_too(level: float) -> None:
+    reference, current = pd.DataFrame({"x": np.full(200, 5.0)}), pd.DataFrame({"x": np.full(100, level)})
+    for left, right in forms(reference, current).values():
+        assert drift(left, right, methods="jensen_shannon").table.loc["x", "p_value"] < 1e-20
+
+
+def test_embeddings_of_another_length_are_told_of_profiles_too() -> None:
+    reference, current = (pd.DataFrame({"e": list(np.ones((50, width)))}) for width in (3, 4))
+    for left, right in forms(reference, current).values():
+        with pytest.raises(Invalid, match=r"Embeddings have 3 numbers in the reference and 4 .*'e'"):
+            drift(left, right)
+    with pytest.raises(Invalid, match="3 numbers in one part and 4 in another"):
+        Profile.of(reference).merge(Profile.of(current))
+    nothing = pd.DataFrame({"e": [None] * 50})
+    assert drift(reference, nothing).drifted == ["e"]
+    assert Profile.of(nothing).merge(Profile.of(current)).merge(Profile.of(current)).n_rows == 150
+
+
 def test_inputs_are_left_alone() -> None:
     reference, current = frame(200, 1), frame(200, 2)
     before = reference.copy(), current.copy()
@@ -173,6 +209,9 @@ def test_inputs_are_left_alone() -> None:
         ({"methods": {"colour": "ks"}}, "'colour' is categorical: ks cannot test it. Choose chi2 or psi"),
         ({"methods": {"(all columns)": "ks"}}, "ks cannot compare all columns together. Choose mmd or lsdd"),
         ({"methods": {"size": "ks"}}, "neither features in common nor kinds: size"),
+        ({"methods": 5}, "methods must be a name, names, or a mapping"),
+        ({"random_state": -1}, "random_state must be a seed"),
+        ({"random_state": np.random.RandomState(0)}, "random_state must be a seed"),
     ],
 )
 def test_a_wrong_question_is_told(how: dict[str, object], said: str) -> None:

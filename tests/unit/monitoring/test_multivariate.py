@@ -7,13 +7,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
 from jupyter_ext.errors import Invalid
 from jupyter_ext.monitoring import Profile, drift
 from jupyter_ext.monitoring.encode import encoded, projected
-from jupyter_ext.monitoring.multivariate import Reconstruction, c2st_test, lsdd_test, mmd_test, pca_test
+from jupyter_ext.monitoring.multivariate import (
+    Reconstruction,
+    Trees,
+    _kernel_sums,
+    c2st_test,
+    lsdd_test,
+    mmd_test,
+    pca_test,
+)
+from jupyter_ext.monitoring.statistics import deals
 
 OLD = np.array(["parcel", "courier", "delivery", "address", "street", "door", "ring", "late", "morning", "van"])
 NEW = np.array(["refund", "invoice", "payment", "card", "bank", "amount", "charge", "fee", "euro", "receipt"])
@@ -28,13 +38,36 @@ def texts(rng: np.random.Generator, n: int, words: Any = OLD) -> list[str]:
     return [" ".join(chosen) for chosen in rng.choice(words, (n, 8))]
 
 
+def squared_discrepancy(x: np.ndarray, y: np.ndarray, width: float | None = None) -> float:
+    pool, n = np.concatenate([x, y]), len(x)
+    squared = cdist(pool, pool, "sqeuclidean")
+    kernel = np.exp(-squared / (2 * (width or np.median(squared[np.triu_indices(len(pool), 1)]))))
+    within = [(part.sum() - len(part)) / (len(part) * (len(part) - 1)) for part in (kernel[:n, :n], kernel[n:, n:])]
+    return sum(within) - 2 * kernel[:n, n:].mean()
+
+
 def test_mmd_by_the_definition(rng: np.random.Generator) -> None:
     x, y = rng.normal(size=(12, 2)), rng.normal(size=(9, 2)) + 1
-    pool = np.concatenate([x, y])
-    squared = ((pool[:, None] - pool) ** 2).sum(axis=2)
-    kernel = np.exp(-squared / (2 * np.median(squared[np.triu_indices(21, 1)])))
-    within = [(part.sum() - len(part)) / (len(part) * (len(part) - 1)) for part in (kernel[:12, :12], kernel[12:, 12:])]
-    assert mmd_test(x, y, rng).statistic == pytest.approx(sum(within) - 2 * kernel[:12, 12:].mean(), abs=1e-6)
+    assert mmd_test(x, y, rng).statistic == pytest.approx(squared_discrepancy(x, y), abs=1e-6)
+
+
+@pytest.mark.parametrize("columns", [1, 3, 80])
+@pytest.mark.parametrize("far", [1.0, 1e6])
+def test_sums_of_a_kernel_are_those_of_all_pairs(columns: int, far: float, rng: np.random.Generator) -> None:
+    """By factors (one column), and block by block (more); with a row that is far away, and rows that are equal."""
+    pool = rng.normal(size=(600, columns))
+    pool[:, 0] = pool[:, 0].round(1)
+    pool[7] *= far
+    is_x = np.vstack([np.arange(600) < 250, deals(250, 350, 3, rng)]).astype(np.float64)
+    x_x, y_y, x_y = _kernel_sums(pool, 2.0 * columns, is_x)
+    found = x_x / (250 * 249) + y_y / (350 * 349) - 2 * x_y / (250 * 350)
+    for row, value in zip(is_x > 0, found, strict=True):
+        assert value == pytest.approx(squared_discrepancy(pool[row], pool[~row], 2.0 * columns), abs=1e-6)
+
+
+def test_mmd_of_many_rows_takes_the_width_of_some(rng: np.random.Generator) -> None:
+    x, y = rng.normal(size=(800, 2)), rng.normal(size=(700, 2)) + 0.3
+    assert mmd_test(x, y, rng).statistic == pytest.approx(squared_discrepancy(x, y), rel=0.2)
 
 
 @pytest.mark.parametrize("test", [mmd_test, lsdd_test, c2st_test])
@@ -74,6 +107,22 @@ def test_the_classifiers_area_is_that_under_the_curve() -> None:
     assert outcome.statistic > 0.7
     ours = roc_auc_score([0, 0, 1, 1], [1, 2, 2, 3])
     assert ours == 0.875, "ties count by half in both"
+
+
+def test_trees_learn_what_no_line_tells_apart(rng: np.random.Generator) -> None:
+    rows = rng.normal(size=(2_000, 3))
+    labels = (rows[:, 0] * rows[:, 1] > 0).astype(np.int64)
+    shares = Trees(0).fit(rows[:1_000], labels[:1_000], np.ones(1_000)).predict_proba(rows[1_000:])
+    assert shares.sum(axis=1) == pytest.approx(1)
+    assert roc_auc_score(labels[1_000:], shares[:, 1]) > 0.9
+
+
+@pytest.mark.parametrize(("test", "least"), [(mmd_test, 27), (lsdd_test, 27), (c2st_test, 24)])
+def test_power_against_a_shift_of_a_third_of_a_deviation(test: Any, least: int, rng: np.random.Generator) -> None:
+    found = sum(
+        test(rng.normal(size=(500, 1)), rng.normal(size=(500, 1)) + 1 / 3, rng).p_value <= 0.05 for _ in range(30)
+    )
+    assert found >= least
 
 
 def test_text_that_changes_its_subject_is_drift(rng: np.random.Generator) -> None:

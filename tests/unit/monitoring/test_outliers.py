@@ -124,6 +124,25 @@ def test_values_that_never_were_in_the_reference_count() -> None:
     assert (detector.p_value(odd) < 0.02).tolist() == [False, True, True, True]
 
 
+def test_categories_alone_are_enough() -> None:
+    rng = np.random.default_rng(0)
+    usual = pd.DataFrame({"colour": rng.choice(["red", "blue"], 300), "member": rng.random(300) < 0.3})
+    odd = pd.DataFrame({"colour": ["red", "mauve"], "member": [True, False]})
+    for method in ("auto", "neighbours"):
+        detector = fit_outlier_detector(usual, method)  # type: ignore[arg-type]
+        assert (detector.p_value(odd) < 0.02).tolist() == [False, True]
+        assert detector.explain(odd.iloc[[1]]).index[0] == "colour"
+    assert fit_outlier_detector(usual, "isolation_forest").p_value(odd).between(0, 1).all()
+
+
+def test_a_missing_value_has_many_names() -> None:
+    rng = np.random.default_rng(0)
+    usual = pd.DataFrame({"x": rng.normal(size=200), "y": rng.normal(size=200)})
+    detector = fit_outlier_detector(usual)
+    for missing in (None, np.nan, pd.NA):
+        assert detector.explain({"x": missing, "y": 0.0}).index[0] == "x"
+
+
 def test_joint_oddness_of_ordinary_values_is_found() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=2000)
@@ -188,6 +207,7 @@ def test_constants_and_identifiers_are_said() -> None:
         (lambda f: f.head(0), "has no rows"),
         (lambda f: f.drop(columns="b"), "missing: b"),
         (lambda f: f.assign(a=np.inf), "Column 'a' holds infinite values"),
+        (lambda f: f.assign(a=1e200), "Column 'a' holds numbers beyond"),
         (lambda f: f.assign(a="text"), "Column 'a' cannot be read as numbers"),
         (lambda f: f.assign(a=f["day"]), "Column 'a' cannot be read as numbers"),
         (lambda f: f.assign(day=1.5), "Column 'day' cannot be read as datetimes"),
@@ -217,6 +237,10 @@ def test_a_reference_that_cannot_be_used_is_refused(frame: object, message: str)
 def test_other_mistakes_are_refused(detector: OutlierDetector) -> None:
     with pytest.raises(Invalid, match="method must be one of auto, neighbours, isolation_forest"):
         fit_outlier_detector(mixed(0, 50), method="ecod")  # type: ignore[arg-type]
+    with pytest.raises(Invalid, match="random_state must be a seed"):
+        fit_outlier_detector(mixed(0, 50), random_state="seed")  # type: ignore[arg-type]
+    with pytest.raises(Invalid, match="must be a DataFrame or an Arrow table, not Series"):
+        detector.score(mixed(0, 1).iloc[0])
     with pytest.raises(Invalid, match="one row, not 2"):
         detector.explain(mixed(0, 2))
 

@@ -12,6 +12,7 @@ import pytest
 
 from jupyter_ext.errors import Invalid
 from jupyter_ext.monitoring import Profile, drift, drift_over_time
+from jupyter_ext.monitoring.chunks import chunks_of
 
 DATA = Path(__file__).parents[4] / "shared" / "data" / "monitoring"
 
@@ -114,13 +115,54 @@ def test_chunks_by_time_are_sorted_and_named() -> None:
     assert of(by_rows, "moved")["value"].to_list() == pytest.approx(moved["value"].to_list())
 
 
+@pytest.mark.parametrize(
+    ("period", "rows", "first", "last"),
+    [
+        ("7D", 168, "2026-01-01/2026-01-07", "2026-01-08/2026-01-14"),
+        ("2W", 264, "2025-12-29/2026-01-11", "2026-01-12/2026-01-25"),
+        ("36h", 36, "2026-01-01 00:00/2026-01-02 11:00", "2026-01-13 00:00/2026-01-14 11:00"),
+        ("2M", 300, "2026-01/2026-02", "2026-01/2026-02"),
+    ],
+)
+def test_periods_are_as_many_units_long_as_they_say(period: str, rows: int, first: str, last: str) -> None:
+    current = frame(300, 2).assign(at=pd.date_range("2026-01-01", periods=300, freq="h"))
+    chunks = chunks_of(current, None, period, "at")
+    assert (chunks[0][0], len(chunks[0][1])) == (first, rows)
+    assert chunks[-1][0] == last
+    assert sum(len(places) for _, places in chunks) == 300
+
+
+def test_periods_without_rows_are_left_out() -> None:
+    at = pd.to_datetime(["2026-01-01", "2026-01-01", "2026-01-20", "2026-01-02"])
+    assert [(label, places.tolist()) for label, places in chunks_of(pd.DataFrame({"at": at}), None, "D", "at")] == [
+        ("2026-01-01", [0, 1]),
+        ("2026-01-02", [3]),
+        ("2026-01-20", [2]),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["datetime64[us, Asia/Tokyo]", "timestamp[us, tz=Asia/Tokyo][pyarrow]"])
+def test_days_are_those_of_the_columns_own_time_zone(kind: str) -> None:
+    at = pd.Series(pd.date_range("2026-01-01", periods=48, freq="h", tz="Asia/Tokyo")).astype(kind)
+    assert [label for label, _ in chunks_of(at.to_frame("at"), None, "D", "at")] == ["2026-01-01", "2026-01-02"]
+    texts = at.to_frame("at").astype({"at": str})  # of texts, those of UTC
+    assert [label for label, _ in chunks_of(texts, None, "D", "at")] == ["2025-12-31", "2026-01-01", "2026-01-02"]
+
+
+def test_numbers_order_rows_but_are_no_moments() -> None:
+    current = pd.DataFrame({"step": [3, 1, 2, 0], "x": range(4), 5: range(4)})
+    assert [places.tolist() for _, places in chunks_of(current, 2, None, "step")] == [[3, 1], [2, 0]]
+    found = drift_over_time(frame(50, 1).assign(x=1.0), current, 2, timestamp=5)  # type: ignore[arg-type]
+    assert set(found["feature"]) == {"x"}
+
+
 def test_a_last_chunk_that_is_too_short_is_said() -> None:
     found = drift_over_time(frame(100, 1), frame(103, 2), chunk_size=50)
     assert found["value"].isna().sum() == 3
     assert found.attrs["notes"][(2, "moved")] == "not tested: ks needs 5 rows on each side"
 
 
-@pytest.mark.parametrize("threshold", [0.2, (None, 0.2)])
+@pytest.mark.parametrize("threshold", [0.2, (None, 0.2), [None, 0.2], np.float64(0.2)])
 def test_a_threshold_of_ones_own(threshold: Any) -> None:
     found = drift_over_time(frame(500, 1), frame(400, 2, shift=1), chunk_size=100, methods="ks", threshold=threshold)
     numeric = found[found["feature"] == "moved"]
@@ -131,6 +173,16 @@ def test_a_threshold_of_ones_own(threshold: Any) -> None:
 def test_all_columns_together_over_time() -> None:
     found = drift_over_time(frame(500, 1), frame(400, 2, shift=1), 200, methods={"(all columns)": "c2st"})
     assert of(found, "(all columns)")["alarm"].to_list() == [False, True]
+
+
+def test_components_that_describe_everything_are_said() -> None:
+    """Of two unrelated columns both components are kept: what is left over is rounding, and no drift."""
+    rng = np.random.default_rng(0)
+    reference, current = (pd.DataFrame(rng.normal(size=(200, 2)) + shift) for shift in (0, 9))
+    found = drift_over_time(reference, current, 50, methods="pca_reconstruction")
+    assert found["value"].isna().all()
+    assert not found["alarm"].any()
+    assert found.attrs["notes"][(0, "(all columns)")].startswith("not tested: the components describe every row")
 
 
 def test_inputs_are_left_alone_and_the_answer_repeats() -> None:
@@ -151,13 +203,26 @@ def test_inputs_are_left_alone_and_the_answer_repeats() -> None:
         ({"period": "D"}, "needs the timestamp column"),
         ({"period": "D", "timestamp": "when"}, "no timestamp column 'when'"),
         ({"period": "D", "timestamp": "colour"}, "'colour' cannot be read as moments"),
+        ({"period": 7, "timestamp": "at"}, "no period 7"),
+        ({"period": "D", "timestamp": "steady"}, "'steady' holds numbers: a period needs moments"),
+        ({"chunk_size": 10, "timestamp": "lost"}, "'lost' has rows without a moment"),
         ({"chunk_size": 10, "threshold": "high"}, "threshold must be a number"),
+        ({"chunk_size": 10, "threshold": (0.1,)}, "threshold must be a number"),
+        ({"chunk_size": 10, "threshold": (0.2, 0.1)}, "threshold must be a number"),
+        ({"chunk_size": 10, "threshold": {"steady": 0.1}}, "threshold must be a number"),
+        ({"chunk_size": 10, "threshold": float("nan")}, "threshold must be a number"),
+        ({"chunk_size": 40, "threshold": "deviation"}, "50 rows, fewer than two chunks of 40"),
+        ({"chunk_size": 10, "alpha": 5}, "alpha must be between 0 and 1"),
+        ({"chunk_size": 10, "correction": "fdr"}, "no correction 'fdr'"),
+        ({"chunk_size": 10, "random_state": "seed"}, "random_state must be a seed"),
         ({"chunk_size": 10, "methods": "nothing"}, "no method 'nothing'"),
     ],
 )
 def test_a_wrong_question_is_told(how: dict[str, Any], said: str) -> None:
+    days = pd.date_range("2026-01-01", periods=50, freq="D")
+    current = frame(50, 2).assign(at=days, lost=days.where(days.day > 1))
     with pytest.raises(Invalid, match=said):
-        drift_over_time(frame(50, 1), frame(50, 2), **how)
+        drift_over_time(frame(50, 1), current, **how)
 
 
 def test_what_needs_rows_is_told_of_a_profile() -> None:

@@ -192,11 +192,54 @@ def test_regression_outside_of_the_reference_is_flagged() -> None:
     assert estimate_performance(reference, current, "y", "pred", metric="mae", chunk_size=60)["extrapolating"].all()
 
 
+def test_a_region_between_known_ones_is_outside() -> None:
+    """Rows of a map: each coordinate is well within its range, and other columns say nothing."""
+    rng = np.random.default_rng(0)
+
+    def rows(n: int, west: Any, south: Any) -> pd.DataFrame:
+        others = {f"other{i}": rng.normal(size=n) for i in range(6)}
+        return binary(int(rng.integers(1000)), n).assign(west=west, south=south, **others)
+
+    corner = rng.integers(0, 2, 3000)
+    reference = rows(3000, corner + rng.normal(0, 0.1, 3000), corner + rng.normal(0, 0.1, 3000))
+    for west, expected in ((0.0, False), (1.0, True)):  # a corner that is known, and one that is not
+        current = rows(200, west + rng.normal(0, 0.1, 200), rng.normal(0, 0.1, 200))
+        table = estimate_performance(reference, current, "y", "pred", "score", chunk_size=100)
+        assert table["extrapolating"].tolist() == [expected] * 2
+
+
+def test_one_column_of_many_that_left_its_range_is_outside() -> None:
+    rng = np.random.default_rng(0)
+    reference, current = (
+        binary(seed, 1000).join(pd.DataFrame(rng.normal(size=(1000, 150))).add_prefix("v")) for seed in (0, 1)
+    )
+    current.loc[500:, "v7"] += 8
+    table = estimate_performance(reference, current, "y", "pred", "score", chunk_size=250)
+    assert table["extrapolating"].tolist() == [False, False, True, True]
+
+
+@pytest.mark.parametrize(("n", "chunk"), [(100, 10), (300, 50), (3000, 100)])
+def test_rows_like_the_references_are_hardly_ever_outside(n: int, chunk: int) -> None:
+    flagged = []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        rows = binary(seed, n + 5 * chunk).assign(
+            tail=rng.standard_cauchy(n + 5 * chunk), colour=rng.choice(["red", "blue", "green"], n + 5 * chunk)
+        )
+        flagged += estimate_performance(rows[:n], rows[n:], "y", "pred", "score", chunk_size=chunk)[
+            "extrapolating"
+        ].tolist()
+    assert sum(flagged) <= 1
+
+
 def test_clocks_and_identifiers_are_no_features() -> None:
     reference, current = binary(0, 1000), binary(1, 1000)
     for frame, start in ((reference, 0), (current, 1000)):
         frame["id"] = range(start, start + 1000)
         frame["at"] = pd.Timestamp("2025-01-01") + pd.to_timedelta(frame["id"], unit="h")
+        frame["year"] = 2015 if start == 0 else 2016 + frame["id"] // 1200
+        frame["day"] = frame["at"].dt.strftime("%Y-%m-%d")
+        frame["moment"] = frame["at"].dt.strftime("%Y-%m-%dT%H:%M:%SZ")
     assert not estimate_performance(reference, current, "y", "pred", "score")["extrapolating"].any()
     named = estimate_performance(reference, current, "y", "pred", "score", features=["x", "id"])
     assert named["extrapolating"].iloc[2:].all()
@@ -277,6 +320,10 @@ def test_chunks_and_columns_are_as_said_and_inputs_stay() -> None:
         ({"chunk_size": 0}, "chunk_size must be a whole number of rows, at least 10"),
         ({"chunk_size": 100.0}, "chunk_size must be a whole number"),
         ({"features": ["z"]}, "has no column z"),
+        ({"features": "price"}, "has no column price"),
+        ({"random_state": "seed"}, "random_state must be a seed"),
+        ({"metric": "mae", "current": binary(0, 50).assign(pred=pd.Timestamp("2025-01-01"))}, "must hold numbers"),
+        ({"metric": "msle", "current": binary(0, 50).assign(pred=-1)}, "msle takes no negative"),
     ],
 )
 def test_wrong_input_is_refused(change: dict[str, Any], message: str) -> None:
@@ -298,8 +345,16 @@ def test_wrong_classes_are_refused() -> None:
         estimate_performance(reference.assign(y="d"), current, "y", "pred", columns)
     with pytest.raises(Invalid, match="class 'c' and the others"):
         estimate_performance(reference[reference["y"] != "c"], current, "y", "pred", columns)
-    with pytest.raises(Invalid, match="of two classes; this model has 3"):
+    with pytest.raises(Invalid, match="must be the name of one column, the positive one's; it names 3"):
         estimate_performance(reference, current, "y", "pred", columns, "true_positives")
+
+
+def test_columns_go_by_their_names_as_text() -> None:
+    reference, current = binary(0, 300), binary(1, 100)
+    named = estimate_performance(reference, current, "y", "pred", "score", "f1", 50)
+    numbered = [frame.set_axis(range(4), axis=1) for frame in (reference, current)]
+    by_number = estimate_performance(*numbered, 3, 2, 1, "f1", 50)  # type: ignore[arg-type]
+    pd.testing.assert_frame_equal(by_number, named)
 
 
 def test_losses_that_are_not_defined_are_refused() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import decimal
 import functools
+import pickle
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -109,6 +111,23 @@ def test_bytes_bring_back_the_same_profile() -> None:
     assert again.update(mixed(10)).n_rows == 3_010
 
 
+def test_a_profile_pickles_and_any_bytes_will_do() -> None:
+    profile = Profile.of(mixed(100))
+    again = pickle.loads(pickle.dumps(profile))
+    assert again.to_bytes() == profile.to_bytes()
+    assert copy.deepcopy(profile).update(mixed(10)).n_rows == 110
+    assert profile.n_rows == 100
+    for data in (bytearray(profile.to_bytes()), memoryview(profile.to_bytes())):
+        assert Profile.from_bytes(data).n_rows == 100  # type: ignore[arg-type]
+    with pytest.raises(Invalid, match="not a profile"):
+        Profile.from_bytes(None)  # type: ignore[arg-type]
+
+
+def test_lists_may_be_categories() -> None:
+    profile = Profile.of(pd.DataFrame({"x": [[1, 2], [1, 2], [3, 4]]}), kinds={"x": "categorical"})
+    assert profile.columns["x"].counts == {"[1, 2]": 2, "[3, 4]": 1}
+
+
 def test_a_column_costs_at_most_30_kilobytes_however_long_and_varied() -> None:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(
@@ -149,6 +168,9 @@ def test_long_categories_stay_apart_when_cut() -> None:
         (pd.Series([dt.date(2026, 1, 1)], dtype=object), "datetime"),
         (pd.Series(pd.to_datetime(["2026-01-01", None], utc=True)), "datetime"),
         (pd.Series(pd.array([1.5, None], dtype=pd.ArrowDtype(pa.float64()))), "numeric"),
+        (pd.Series([1, pd.NA, 2.5], dtype=object), "numeric"),
+        (pd.Series(pd.array([[1.0, 2.0], None], dtype=pd.ArrowDtype(pa.list_(pa.float64())))), "embedding"),
+        (pd.Series(pd.arrays.ArrowExtensionArray(pa.array(["a", "b", None]).dictionary_encode())), "categorical"),
     ],
 )
 def test_kinds_of_pandas_types(values: pd.Series, kind: str) -> None:
@@ -180,6 +202,8 @@ def test_a_column_without_values_takes_the_kind_it_gets_later() -> None:
         (pd.DataFrame(index=[0, 1]), "has no columns"),
         (pd.DataFrame([[1, 2]], columns=["x", "x"]), "several columns of the same name: x"),
         (pd.DataFrame({"x": [1.0, np.inf]}), "Column 'x' holds infinite values"),
+        (pd.DataFrame({"x": [1.0, -1e300]}), "Column 'x' holds numbers beyond ±1e.140"),
+        (pd.DataFrame({"x": [[], []]}), "Column 'x' holds lists that are not equally long rows of numbers"),
         (pd.DataFrame({"x": [[1], [2, 3]]}), "Column 'x' holds lists that are not equally long"),
         (pd.DataFrame({"x": [[1.0], [np.inf]]}), "infinite or missing numbers in its vectors"),
         (pd.DataFrame({"x": [1 + 2j]}), "cannot be profiled"),
@@ -212,6 +236,8 @@ def test_profiles_that_do_not_fit_do_not_merge() -> None:
     other = Profile(profile.columns, 100, {**profile.settings, "grid": 60})
     with pytest.raises(Invalid, match="different settings"):
         profile.merge(other)
+    with pytest.raises(Invalid, match="merges with a Profile, not DataFrame"):
+        profile.merge(mixed(10))  # type: ignore[arg-type]
 
 
 def test_wrong_kinds_are_told() -> None:
@@ -221,6 +247,10 @@ def test_wrong_kinds_are_told() -> None:
         Profile.of(mixed(10), kinds={"size": "float"})  # type: ignore[dict-item]
     with pytest.raises(Invalid, match="'colour' cannot be read as numeric"):
         Profile.of(mixed(10), kinds={"colour": "numeric"})
+    with pytest.raises(Invalid, match="kinds must be a mapping from columns to kinds, not str"):
+        Profile.of(mixed(10), kinds="numeric")  # type: ignore[arg-type]
+    with pytest.raises(Invalid, match="like must be a Profile, not DataFrame"):
+        Profile.of(mixed(10), like=mixed(10))  # type: ignore[arg-type]
     with pytest.raises(Invalid, match="'colour' is not boolean"):
         Profile.of(mixed(10), kinds={"colour": "boolean"})
 

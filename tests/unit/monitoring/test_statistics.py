@@ -22,7 +22,7 @@ from jupyter_ext.monitoring.ranks import (
     sample_distance,
     wasserstein_test,
 )
-from jupyter_ext.monitoring.statistics import q_values, rejection_level, simulated_test
+from jupyter_ext.monitoring.statistics import deals, q_values, rejection_level, simulated_test
 
 
 @pytest.fixture
@@ -158,6 +158,14 @@ def test_a_simulated_tail_goes_on_where_the_draws_end(rng: np.random.Generator) 
             threshold = found.threshold(level)
             assert threshold is not None
             assert simulated_test(threshold, draws, 500, 500).p_value == pytest.approx(level)
+
+
+def test_every_deal_is_as_likely_as_another(rng: np.random.Generator) -> None:
+    found = deals(2, 3, 20_000, rng)
+    assert (found.sum(axis=1) == 2).all()
+    _, counts = np.unique(found, axis=0, return_counts=True)
+    assert len(counts) == 10
+    assert stats.chisquare(counts).pvalue > 1e-3
 
 
 def test_three_rows_a_side_have_no_rare_permutation(rng: np.random.Generator) -> None:

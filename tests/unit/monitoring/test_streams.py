@@ -133,6 +133,15 @@ def test_adwin_keeps_the_exact_mean_of_its_window_in_few_buckets() -> None:
     assert machine._m2 / 20_000 == pytest.approx(stream.var())  # type: ignore[attr-defined]
 
 
+def test_adwin_alarms_where_river_does() -> None:
+    """River 0.26.1 on the same numbers: one alarm a change, and a slow trend again and again."""
+    rng = np.random.default_rng(0)
+    rates = np.repeat([0.2, 0.4, 0.1], [4000, 3000, 3000])
+    assert alarms(StreamDetector("adwin"), (rng.random(10_000) < rates).astype(float)) == [4159, 7103]
+    ramp = rng.normal(0, 0.1, 6000) + np.linspace(0, 1, 6000)
+    assert alarms(StreamDetector("adwin"), ramp) == [735, 1471, 2271, 3103, 3903, 4639, 5503]
+
+
 def test_one_mode_of_page_hinkley_sees_one_direction() -> None:
     rng = np.random.default_rng(0)
     falling = np.concatenate([rng.normal(5, 1, 500), rng.normal(0, 1, 200)])
@@ -160,7 +169,7 @@ def test_state_survives_pickling(kind: StreamKind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("x", [math.nan, math.inf, -math.inf, None, "many"])
+@pytest.mark.parametrize("x", [math.nan, math.inf, -math.inf, 1e300, None, "many"])
 def test_what_is_no_number_is_refused_and_changes_nothing(kind: StreamKind, x: object) -> None:
     detector = StreamDetector(kind)
     assert math.isnan(detector.estimation)
@@ -174,7 +183,9 @@ def test_what_is_no_number_is_refused_and_changes_nothing(kind: StreamKind, x: o
     ("kind", "settings", "message"),
     [
         ("cusum", {}, "kind must be one of adwin, page_hinkley, kswin, e_detector"),
-        ("adwin", {"alpha": 0.1}, "An? adwin has no setting alpha. It has delta"),
+        (["adwin"], {}, "kind must be one of adwin"),
+        ("e_detector", {"random_state": "seed"}, "random_state must be a seed"),
+        ("adwin", {"alpha": 0.1}, "adwin has no setting alpha. It has delta"),
         ("adwin", {"delta": 0}, "delta must be a number above 0 and below 1"),
         ("adwin", {"clock": 0.5}, "clock must be a whole number"),
         ("page_hinkley", {"threshold": -1}, "threshold"),
@@ -189,6 +200,12 @@ def test_what_is_no_number_is_refused_and_changes_nothing(kind: StreamKind, x: o
 def test_settings_that_make_no_sense_are_refused(kind: StreamKind, settings: dict[str, object], message: str) -> None:
     with pytest.raises(Invalid, match=message):
         StreamDetector(kind, **settings)
+
+
+def test_settings_may_be_numpys() -> None:
+    stream = np.random.default_rng(0).normal(size=400).tolist() + [5.0] * 100
+    given = StreamDetector("adwin", clock=np.int64(32), delta=np.float64(0.002))
+    assert alarms(given, stream) == alarms(StreamDetector("adwin"), stream)
 
 
 def test_a_p_value_above_one_is_refused() -> None:
