@@ -13,7 +13,7 @@ from jupyter_ext.errors import Invalid
 from jupyter_ext.monitoring.chunks import chunks_of
 from jupyter_ext.monitoring.compare import check_level, common_features, compare_sides, read_sides
 from jupyter_ext.monitoring.methods import ALL_COLUMNS, Choice, Method, Methods
-from jupyter_ext.monitoring.multivariate import LEAST_ROWS, Reconstruction
+from jupyter_ext.monitoring.multivariate import LEAST_ROWS, NOTHING_LEFT, Reconstruction
 from jupyter_ext.monitoring.profile import Profile, in_threads
 from jupyter_ext.monitoring.randomness import generator
 from jupyter_ext.monitoring.rows import for_components, joint_test, table_rows
@@ -190,8 +190,7 @@ def _follow_rows(
             raise Invalid(f"pca_reconstruction needs {LEAST_ROWS} reference rows; there are {len(known)}.")
         own, current = reconstruction_errors(known, later, features, rng)
         if not (own.any() or current.any()):
-            nothing = untested(0.0, "the components describe every row; it needs more columns, some of them related")
-            return method, [_Value(0.0, nothing)] * len(chunks), []
+            return method, [_Value(0.0, untested(0.0, NOTHING_LEFT))] * len(chunks), []
         values = [_Value(float(current[rows].mean()), None) for _, rows in chunks]
         return method, values, [float(own[part].mean()) for part in _parts(len(known), size)]
 
@@ -215,8 +214,6 @@ def reconstruction_errors(
     pairs = [for_components(x, y, kind) for x, y, kind in rows]
     x, y = (np.column_stack(side) for side in zip(*pairs, strict=True))
     model = Reconstruction(x)
-    if model.components.shape[1] == x.shape[1]:  # nothing is left over but rounding
-        return np.zeros(len(x)), np.zeros(len(y))
     return model.errors(x), model.errors(y)
 
 

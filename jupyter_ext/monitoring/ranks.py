@@ -453,7 +453,7 @@ class Mass:
 def mass_of(x: Floats, y: Floats, x_below: int = 0, y_below: int = 0, places: int = _PLACES // 2) -> Mass:
     """Return the mass of two sorted samples, every value a cell of its own when there are at most `places`.
 
-    Missing rows are a cell below all others, one standard deviation of the pooled values away.
+    Missing rows are a cell below all others, one standard deviation of the pooled values away; 1 of a constant.
     """
     pooled = np.sort(np.concatenate([x, y]), kind="stable")  # two runs: merged, not sorted
     points = pooled[np.diff(pooled, prepend=-np.inf) > 0]
@@ -473,7 +473,7 @@ def mass_of(x: Floats, y: Floats, x_below: int = 0, y_below: int = 0, places: in
     if not exact:
         turning[::2] = widths
     if (x_below or y_below) and len(points):
-        constant[0] = float(pooled.std())
+        constant[0] = float(pooled.std()) or 1.0
     return Mass(cells[0], cells[1], constant, turning)
 
 

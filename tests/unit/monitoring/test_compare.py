@@ -243,6 +243,14 @@ def test_a_feature_that_went_missing_altogether_is_drift() -> None:
         assert set(drift(left, right).drifted) == {"moved", "colour"}
 
 
+@pytest.mark.parametrize("method", ["ks", "wasserstein", "psi"])
+def test_a_constant_that_goes_missing_is_drift(method: str) -> None:
+    reference, current = pd.DataFrame({"x": [7.0] * 200}), pd.DataFrame({"x": [7.0] * 100 + [np.nan] * 100})
+    for now in (current, pd.DataFrame({"x": [np.nan] * 200})):
+        for left, right in forms(reference, now).values():
+            assert drift(left, right, methods=method).table.loc["x", "p_value"] < 1e-6
+
+
 def test_datetimes_move_too() -> None:
     days = pd.date_range("2026-01-01", periods=400, freq="h", tz="Europe/Paris").to_series()
     report = drift(pd.DataFrame({"at": days[:200]}), pd.DataFrame({"at": days[200:]}))

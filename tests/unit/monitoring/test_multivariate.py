@@ -137,6 +137,16 @@ def test_text_that_changes_its_subject_is_drift(rng: np.random.Generator) -> Non
     assert drift(profile, Profile.of(after)).drifted == ["message"]
 
 
+def test_components_that_leave_nothing_over_decide_nothing(rng: np.random.Generator) -> None:
+    base = rng.normal(size=(400, 1))
+    related = np.hstack([base, base + 0.1 * rng.normal(size=(400, 1)), rng.normal(size=(400, 1))])
+    assert pca_test(related[:200], related[200:], rng).p_value is not None
+    # Two columns that have nothing to do with each other take two components: what is left over is rounding.
+    outcome = pca_test(rng.normal(size=(300, 2)), rng.normal(size=(300, 2)) + 3, rng)
+    assert (outcome.p_value, outcome.statistic) == (None, 0.0)
+    assert "describe every row" in (outcome.note or "")
+
+
 def test_missing_texts_count(rng: np.random.Generator) -> None:
     before, after = (pd.DataFrame({"message": texts(rng, 200)}) for _ in range(2))
     after.loc[::2, "message"] = None
