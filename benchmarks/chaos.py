@@ -1,7 +1,7 @@
 """A thousand kills at random, of drivers, Ray workers, heads and supervisors: what survives, and what it costs.
 
-It takes about an hour on two cores (after most kills something has to start again), and says on the standard error how
-far it is.
+It takes an hour to an hour and a half on two cores (after most kills something has to start again), and says on the
+standard error how far it is.
 """
 
 from __future__ import annotations
