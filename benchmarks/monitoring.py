@@ -9,6 +9,7 @@ counts false alarms on 100 pairs. ``JUPYTER_EXT_BENCH_METHODS=mmd,lsdd`` counts 
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
 import shutil
@@ -23,11 +24,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy import stats
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
-from jupyter_ext.monitoring import Profile, drift
+from jupyter_ext.monitoring import Profile, drift, progress
 from jupyter_ext.monitoring.methods import METHODS, OF_RANKS, Method
-from jupyter_ext.monitoring.progress import told_progress
 
 _ROOT = Path(__file__).parent.parent
 _REQUIREMENTS = Path(__file__).with_name("monitoring_peers.txt")
@@ -188,7 +188,9 @@ def false_alarms(methods: Sequence[Method], seed: int = 0, tests: int = _TESTS) 
     ranges: dict[Method, list[float]] = {}
     # A process for each core: most of a small test is Python, which threads would wait for.
     with multiprocessing.get_context("spawn").Pool(os.cpu_count(), _alone) as pool:
-        counts = told_progress(pool.imap(_count, pieces), len(pieces), f"Counting false alarms, pieces of {_PAIRS},")
+        counts = progress.told_progress(
+            pool.imap(_count, pieces), len(pieces), f"Counting false alarms, pieces of {_PAIRS},"
+        )
         for piece, alarms in zip(pieces, counts, strict=True):
             setting = piece.draw, piece.n, piece.m
             found[setting] += alarms
@@ -214,7 +216,7 @@ def _together(methods: Sequence[Method], draw: str) -> list[tuple[Method, ...]]:
 def _alone() -> None:
     """Make a process keep to one core, and leave the telling of progress to the one that counts."""
     threadpool_limits(1)
-    sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    progress.PATIENCE = math.inf
 
 
 def _count(piece: _Piece) -> Alarms:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -43,7 +43,7 @@ def drift_over_time(
     frame: Any,
     chunk_size: int | None = None,
     period: str | None = None,
-    timestamp: str | None = None,
+    timestamp: Hashable | None = None,
     methods: Methods | None = None,
     threshold: Threshold | None = None,
     *,
@@ -131,8 +131,10 @@ def drift_over_time(
 
 def _checked(threshold: Any) -> Threshold | None:
     """Return the threshold, a number as a pair."""
-    if threshold is None or (isinstance(threshold, str) and threshold == "deviation"):
-        return threshold  # type: ignore[return-value]
+    if threshold is None:
+        return None
+    if isinstance(threshold, str) and threshold == "deviation":
+        return "deviation"
     limits = tuple(threshold) if isinstance(threshold, tuple | list) else (None, threshold)
     if len(limits) == 2 and all(limit is None or _is_number(limit) for limit in limits):
         low, high = (None if limit is None else float(limit) for limit in limits)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,9 +33,9 @@ _ERRORS = _DEVIATIONS = 3.0
 def estimate_performance(
     reference: Any,
     current: Any,
-    y_true: str,
-    y_pred: str | None,
-    y_score: Scores = None,
+    y_true: Hashable,
+    y_pred: Hashable | None,
+    y_score: Hashable | Sequence[Hashable] | Mapping[Any, Hashable] = None,
     metric: str = "roc_auc",
     chunk_size: int | None = None,
     features: Sequence[str] | None = None,
@@ -110,14 +110,14 @@ def estimate_performance(
         )
     # Columns go by their names as text.
     y_true, y_pred = str(y_true), None if y_pred is None else str(y_pred)
-    y_score = _as_text(y_score)
+    scores = _as_text(y_score)
     size = _chunk_size(chunk_size, len(current))
     rng = generator(random_state)
-    columns = {} if is_regression else _score_columns(y_score, reference, y_true)
+    columns = {} if is_regression else _score_columns(scores, reference, y_true)
     named = [y_true, *([y_pred] if y_pred is not None else []), *columns.values()]
     _check_columns(reference, named, "The reference")
     _check_columns(current, named[1:], "The current frame")
-    inputs = _features(reference, current, [*named, *_names(y_score)], features)
+    inputs = _features(reference, current, [*named, *_names(scores)], features)
     estimator = _Regression if is_regression else _Classification
     model = estimator.of(reference, inputs, y_true, y_pred, columns, metric, rng)
     on_reference, on_current = model.realised(reference), model.expected(current)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from jupyter_ext.errors import Invalid
 from jupyter_ext.monitoring.columns import (
@@ -238,7 +238,7 @@ class Profile:
         return pack({"n_rows": self._n_rows, "settings": self._settings, "columns": columns}, sections)
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
+    def from_bytes(cls, data: bytes | bytearray | memoryview) -> Self:
         """Read a profile back.
 
         Raises

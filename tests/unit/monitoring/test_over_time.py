@@ -152,7 +152,7 @@ def test_days_are_those_of_the_columns_own_time_zone(kind: str) -> None:
 def test_numbers_order_rows_but_are_no_moments() -> None:
     current = pd.DataFrame({"step": [3, 1, 2, 0], "x": range(4), 5: range(4)})
     assert [places.tolist() for _, places in chunks_of(current, 2, None, "step")] == [[3, 1], [2, 0]]
-    found = drift_over_time(frame(50, 1).assign(x=1.0), current, 2, timestamp=5)  # type: ignore[arg-type]
+    found = drift_over_time(frame(50, 1).assign(x=1.0), current, 2, timestamp=5)
     assert set(found["feature"]) == {"x"}
 
 

@@ -353,7 +353,7 @@ def test_columns_go_by_their_names_as_text() -> None:
     reference, current = binary(0, 300), binary(1, 100)
     named = estimate_performance(reference, current, "y", "pred", "score", "f1", 50)
     numbered = [frame.set_axis(range(4), axis=1) for frame in (reference, current)]
-    by_number = estimate_performance(*numbered, 3, 2, 1, "f1", 50)  # type: ignore[arg-type]
+    by_number = estimate_performance(*numbered, 3, 2, 1, "f1", 50)
     pd.testing.assert_frame_equal(by_number, named)
 
 

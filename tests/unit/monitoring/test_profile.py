@@ -118,7 +118,7 @@ def test_a_profile_pickles_and_any_bytes_will_do() -> None:
     assert copy.deepcopy(profile).update(mixed(10)).n_rows == 110
     assert profile.n_rows == 100
     for data in (bytearray(profile.to_bytes()), memoryview(profile.to_bytes())):
-        assert Profile.from_bytes(data).n_rows == 100  # type: ignore[arg-type]
+        assert Profile.from_bytes(data).n_rows == 100
     with pytest.raises(Invalid, match="not a profile"):
         Profile.from_bytes(None)  # type: ignore[arg-type]
 
