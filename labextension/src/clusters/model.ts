@@ -1,10 +1,10 @@
 import type { IDisposable } from '@lumino/disposable';
-import { Poll } from '@lumino/polling';
 import { type ISignal, Signal } from '@lumino/signaling';
 import { type Cluster, type ClusterEvent, type ClustersApi, DEFAULT_CLUSTER } from '../api/clusters';
 import type { IEventStream } from '../api/events';
 import { isFinal, isPlaced, type JobUsage } from '../api/jobs';
 import { asServerError, type ServerError } from '../api/request';
+import { Following } from '../common/following';
 import type { JobsModel } from '../jobs/model';
 import type { JobEvent } from '../jobs/order';
 
@@ -19,6 +19,8 @@ export interface ClustersState {
   readonly error: ServerError | null;
 }
 
+/** How often to ask while the event stream is down (milliseconds). */
+const POLL_MS = 10_000;
 /** Events come in bursts; the server is asked so long after the first (milliseconds). */
 const SOON_MS = 1_000;
 /** Ray tells some seconds later what a job holds, or no longer: it is asked once more after the last event. */
@@ -29,17 +31,15 @@ export class ClustersModel implements IDisposable {
   constructor(
     readonly api: ClustersApi,
     private readonly _jobs: JobsModel,
-    private readonly _events: IEventStream<ClusterEvent>
+    events: IEventStream<ClusterEvent>
   ) {
-    _events.received.connect(this._onEvent, this);
-    _events.connectedChanged.connect(this._onConnected, this);
     _jobs.events.received.connect(this._onJob, this);
-    this._poll = new Poll({
-      auto: false,
-      factory: () => this._load(),
-      frequency: { interval: 10_000, backoff: true, max: 60_000 },
-      standby: 'when-hidden'
-    });
+    this._following = new Following(
+      events,
+      () => this._load(),
+      event => this._onEvent(event),
+      POLL_MS
+    );
   }
 
   get state(): ClustersState {
@@ -51,30 +51,27 @@ export class ClustersModel implements IDisposable {
   }
 
   get isDisposed(): boolean {
-    return this._poll.isDisposed;
+    return this._following.isDisposed;
   }
 
   dispose(): void {
     if (this.isDisposed) {
       return;
     }
-    this._poll.dispose();
+    this._following.dispose();
     clearTimeout(this._timer);
     clearTimeout(this._settledTimer);
-    this._events.received.disconnect(this._onEvent, this);
-    this._events.connectedChanged.disconnect(this._onConnected, this);
     this._jobs.events.received.disconnect(this._onJob, this);
     Signal.clearData(this);
   }
 
   async start(): Promise<void> {
-    await (this._events.connected ? this.refresh() : this._poll.start());
+    await this._following.start();
   }
 
   /** Ask the server for everything, anew. */
   async refresh(): Promise<void> {
-    // Whoever asks to refresh reads the outcome in `state.error`.
-    await this._load().catch(() => undefined);
+    await this._following.refresh();
   }
 
   /** Look at the nodes, or no longer. */
@@ -157,7 +154,7 @@ export class ClustersModel implements IDisposable {
     });
   }
 
-  private _onEvent(_: unknown, { name, state, message }: ClusterEvent): void {
+  private _onEvent({ name, state, message }: ClusterEvent): void {
     const known = this._state.clusters.find(cluster => cluster.name === name);
     if (known) {
       // A cluster that does not run has no nodes; those of one that does are asked for.
@@ -169,15 +166,6 @@ export class ClustersModel implements IDisposable {
   private _onJob(_: unknown, { what, state }: JobEvent): void {
     if (what === 'state' && (isFinal(state) || (this._state.open && state !== 'queued'))) {
       this._refreshSoon();
-    }
-  }
-
-  private _onConnected(_: unknown, connected: boolean): void {
-    if (connected) {
-      void this._poll.stop();
-      void this.refresh();
-    } else {
-      void this._poll.start();
     }
   }
 
@@ -207,7 +195,7 @@ export class ClustersModel implements IDisposable {
   }
 
   private readonly _changed = new Signal<this, ClustersState>(this);
-  private readonly _poll: Poll;
+  private readonly _following: Following<ClusterEvent>;
   private _timer: ReturnType<typeof setTimeout> | undefined;
   private _settledTimer: ReturnType<typeof setTimeout> | undefined;
   /** Counts requests and what is newer than their answers. */

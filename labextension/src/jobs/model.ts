@@ -1,9 +1,9 @@
 import type { IDisposable } from '@lumino/disposable';
-import { Poll } from '@lumino/polling';
 import { type ISignal, Signal } from '@lumino/signaling';
 import type { IEventStream } from '../api/events';
 import { isFinal, type Job, type JobsApi, type JobState } from '../api/jobs';
 import { asServerError, type Page, type ServerError } from '../api/request';
+import { Following } from '../common/following';
 import { applyEvent, isSame, type JobEvent, mergeAnswer, newestFirst } from './order';
 
 export type StateFilter = 'all' | 'live' | 'finished';
@@ -29,6 +29,8 @@ export interface StateChange {
   readonly before: JobState;
 }
 
+/** How often to ask while the event stream is down (milliseconds). */
+const POLL_MS = 5_000;
 const PAGE = 50;
 const LARGEST_PAGE = 500;
 /** Events come in bursts; the view is told at most this often (milliseconds). */
@@ -54,14 +56,12 @@ export class JobsModel implements IDisposable {
     readonly events: IEventStream<JobEvent>,
     private readonly _parent: string | null = null
   ) {
-    events.received.connect(this._onEvent, this);
-    events.connectedChanged.connect(this._onConnected, this);
-    this._poll = new Poll({
-      auto: false,
-      factory: () => this._synchronise(),
-      frequency: { interval: 5_000, backoff: true, max: 60_000 },
-      standby: 'when-hidden'
-    });
+    this._following = new Following(
+      events,
+      () => this._synchronise(),
+      event => this._onEvent(event),
+      POLL_MS
+    );
   }
 
   get state(): JobsState {
@@ -79,25 +79,23 @@ export class JobsModel implements IDisposable {
   }
 
   get isDisposed(): boolean {
-    return this._poll.isDisposed;
+    return this._following.isDisposed;
   }
 
   dispose(): void {
     if (this.isDisposed) {
       return;
     }
-    this._poll.dispose();
+    this._following.dispose();
     clearTimeout(this._publishTimer);
     clearTimeout(this._placesTimer);
     this._families.forEach(family => family.dispose());
-    this.events.received.disconnect(this._onEvent, this);
-    this.events.connectedChanged.disconnect(this._onConnected, this);
     Signal.clearData(this);
   }
 
   /** Load the first page, and go on from there. */
   async start(): Promise<void> {
-    await (this.events.connected ? this.refresh() : this._poll.start());
+    await this._following.start();
   }
 
   /** A loaded job, be it a child. */
@@ -131,12 +129,7 @@ export class JobsModel implements IDisposable {
   /** Ask the server for what is loaded, anew. */
   async refresh(): Promise<void> {
     this._families.forEach(family => void family.refresh());
-    await this._refreshOwn();
-  }
-
-  private async _refreshOwn(): Promise<void> {
-    // Whoever asks to refresh reads the outcome in `state.error`.
-    await this._synchronise().catch(() => undefined);
+    await this._following.refresh();
   }
 
   /** Show other jobs. */
@@ -279,7 +272,7 @@ export class JobsModel implements IDisposable {
     }
   }
 
-  private _onEvent(_: unknown, event: JobEvent): void {
+  private _onEvent(event: JobEvent): void {
     const { job_id: id, what } = event;
     const known = this._jobs.get(id);
     this._heard.set(id, ++this._clock);
@@ -303,16 +296,6 @@ export class JobsModel implements IDisposable {
   /** Whether a job that is not loaded may belong here. All children of a sweep are there when it is opened. */
   private _mayBeOurs(id: string): boolean {
     return this._parent === null && !this._foreign.has(id) && !this._familyOf(id);
-  }
-
-  private _onConnected(_: unknown, connected: boolean): void {
-    if (connected) {
-      void this._poll.stop();
-      // What happened while nobody listened is not told again.
-      void this._refreshOwn();
-    } else {
-      void this._poll.start();
-    }
   }
 
   private async _askForTouched(): Promise<void> {
@@ -413,7 +396,7 @@ export class JobsModel implements IDisposable {
   /** Counts what was heard, and when of which job last: an answer that was asked for earlier may be older. */
   private readonly _heard = new Map<string, number>();
   private _clock = 0;
-  private readonly _poll: Poll;
+  private readonly _following: Following<JobEvent>;
   private readonly _changed = new Signal<this, JobsState>(this);
   private readonly _jobMoved = new Signal<this, StateChange>(this);
   private _filter: StateFilter = 'all';

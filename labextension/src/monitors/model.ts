@@ -1,9 +1,9 @@
 import type { IDisposable } from '@lumino/disposable';
-import { Poll } from '@lumino/polling';
 import { type ISignal, Signal } from '@lumino/signaling';
 import type { IEventStream } from '../api/events';
 import type { Monitor, MonitorEvent, MonitorsApi } from '../api/monitors';
 import { allPages, asServerError, type ServerError } from '../api/request';
+import { Following } from '../common/following';
 import { WatchedNames } from './names';
 import { alarmsFirst } from './order';
 
@@ -30,6 +30,8 @@ export interface MonitorChange {
   readonly before: Monitor;
 }
 
+/** How often to ask while the event stream is down (milliseconds). */
+const POLL_MS = 5_000;
 /** Events come in bursts; the server is asked so long after the first (milliseconds). */
 const COALESCE_MS = 100;
 /** Over this many monitors touched at once, one list is cheaper than asking for each. */
@@ -48,14 +50,12 @@ export class MonitorsModel implements IDisposable {
     readonly events: IEventStream<MonitorEvent>
   ) {
     this._names = new WatchedNames(api);
-    events.received.connect(this._onEvent, this);
-    events.connectedChanged.connect(this._onConnected, this);
-    this._poll = new Poll({
-      auto: false,
-      factory: () => this._synchronise(),
-      frequency: { interval: 5_000, backoff: true, max: 60_000 },
-      standby: 'when-hidden'
-    });
+    this._following = new Following(
+      events,
+      () => this._synchronise(),
+      event => this._onEvent(event),
+      POLL_MS
+    );
   }
 
   get state(): MonitorsState {
@@ -78,23 +78,21 @@ export class MonitorsModel implements IDisposable {
   }
 
   get isDisposed(): boolean {
-    return this._poll.isDisposed;
+    return this._following.isDisposed;
   }
 
   dispose(): void {
     if (this.isDisposed) {
       return;
     }
-    this._poll.dispose();
+    this._following.dispose();
     clearTimeout(this._timer);
-    this.events.received.disconnect(this._onEvent, this);
-    this.events.connectedChanged.disconnect(this._onConnected, this);
     Signal.clearData(this);
   }
 
   /** Load all monitors, and go on from there. */
   async start(): Promise<void> {
-    await (this.events.connected ? this.refresh() : this._poll.start());
+    await this._following.start();
   }
 
   /** A monitor that is loaded. */
@@ -104,8 +102,7 @@ export class MonitorsModel implements IDisposable {
 
   /** Ask the server for all monitors, anew. */
   async refresh(): Promise<void> {
-    // Whoever asks to refresh reads the outcome in `state.error`.
-    await this._synchronise().catch(() => undefined);
+    await this._following.refresh();
   }
 
   /** Show the monitors with this in their name. */
@@ -208,7 +205,7 @@ export class MonitorsModel implements IDisposable {
     }
   }
 
-  private _onEvent(_: unknown, { monitor_id: id }: MonitorEvent): void {
+  private _onEvent({ monitor_id: id }: MonitorEvent): void {
     if (id === undefined || this._strangers.has(id)) {
       return;
     }
@@ -239,16 +236,6 @@ export class MonitorsModel implements IDisposable {
     );
   }
 
-  private _onConnected(_: unknown, connected: boolean): void {
-    if (connected) {
-      void this._poll.stop();
-      // What happened while nobody listened is not told again.
-      void this.refresh();
-    } else {
-      void this._poll.start();
-    }
-  }
-
   private _publish(change: Partial<MonitorsState> = {}): void {
     if (this.isDisposed) {
       return;
@@ -277,7 +264,7 @@ export class MonitorsModel implements IDisposable {
   private _clock = 0;
   /** When the whole list was asked for last: only that answer is taken. */
   private _listed = 0;
-  private readonly _poll: Poll;
+  private readonly _following: Following<MonitorEvent>;
   private readonly _changed = new Signal<this, MonitorsState>(this);
   private readonly _monitorChanged = new Signal<this, MonitorChange>(this);
   private readonly _removed = new Signal<this, Monitor>(this);
