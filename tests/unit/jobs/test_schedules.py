@@ -17,6 +17,13 @@ OWNER = "ada"
 EVERY_MINUTE = ScheduleSpec(name="nightly", cron="* * * * *", job=JobSpec(name="train", source="x = 1"))
 
 
+@pytest.fixture(autouse=True)
+def _stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the clock of the schedules: with the next minute, what comes every minute is due again."""
+    moment = now()
+    monkeypatch.setattr("jupyter_ext.jobs.schedules.now", lambda: moment)
+
+
 def make_due(jobs: JobService, schedule_id: str, minutes: int = 3) -> None:
     with jobs.store.write() as tx:
         past = now().replace(microsecond=0) - timedelta(minutes=minutes)
