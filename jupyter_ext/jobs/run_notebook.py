@@ -36,6 +36,8 @@ _DEFAULTS, _INJECTED = "parameters", "injected-parameters"
 #: The executed notebook is stored at most so often, and so that storing takes at most this share of the time.
 _STORE_EVERY_S, _STORE_SHARE = 1.0, 0.1
 _STORE_PATIENCE_S = 30.0
+#: The time that a kernel has for its end after the last cell, before it is killed.
+_END_S = 30.0
 #: The path of a socket has 108 characters.
 _SOCKET_FOLDER = 90
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -237,11 +239,14 @@ class _Execution:
     async def _shut_down(self) -> None:
         if self._client.kc is None:
             return
-        if not notice.told:
-            # As `shutdown_kernel`, without its interrupt, of which the kernel complains in the log. At a regular end
+        provisioner = self._manager.provisioner
+        if not notice.told and provisioner is not None:
+            # `shutdown_kernel` would interrupt it, and tell it to stop when it takes its time on a busy machine: the
+            # kernel complains of both in the log. At a regular end what was registered with `atexit` is called, and
             # Ray, where it is used in the kernel, hands on its workers' last words.
             await self._manager.request_shutdown()
-            await self._manager.finish_shutdown()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(provisioner.wait(), _END_S)
         self._client.shutdown_kernel = "immediate"
         await self._client._async_cleanup_kernel()
 

@@ -58,6 +58,17 @@ def test_cells_run_in_order_and_the_executed_notebook_is_stored(attempt: Attempt
     assert kernels(attempt) == []
 
 
+def test_a_kernel_may_take_its_time_to_end(attempt: Attempt, tmp_path: Path) -> None:
+    tidied = tmp_path / "tidied"
+    source = notebook(
+        "import atexit, pathlib, time",
+        f"@atexit.register\ndef tidy():\n    time.sleep(4)\n    pathlib.Path({str(tidied)!r}).touch()",
+    )
+    assert attempt.run(source, kind="notebook") == 0, attempt.log
+    assert attempt.log.splitlines() == ["[progress] 0/2", "[progress] 1/2", "[progress] 2/2"]
+    assert tidied.exists()
+
+
 def test_variables_go_in_and_come_out(attempt: Attempt) -> None:
     attempt.objects.put("inputs", cloudpickle.dumps({"x": [1, 2], "double": lambda value: 2 * value}))
     source = notebook(
