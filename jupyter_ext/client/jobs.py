@@ -15,7 +15,7 @@ from jupyter_ext.client._checking import compare
 from jupyter_ext.client._job import KEPT, Job, JobList
 from jupyter_ext.client._options import Options, parse_memory, parse_seconds
 from jupyter_ext.client._outbox import Draft
-from jupyter_ext.client._pickling import own_file, pickle_all
+from jupyter_ext.client._pickling import fingerprint, own_file, pickle_all
 from jupyter_ext.client._schedules import Schedule, ScheduleList, Schedules
 from jupyter_ext.client._sources import Work
 from jupyter_ext.client._transport import Unreachable, segment
@@ -277,6 +277,7 @@ class Jobs:
             "sweep": sets,
             # Its own key from the beginning: an answer that gets lost costs no second job.
             "idempotency_key": options["key"] or new_id("submission"),
+            "fingerprint": fingerprint(variables) if variables and options["key"] else None,
             "dataset_id": _id_of(options["dataset"]),
             "label_set_id": _id_of(options["label_set"]),
             "environment": _used(here),

@@ -23,10 +23,10 @@ class Travelling:
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
+        self.function = function
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _arrive, (self._function, *(_origin(self._function) or ("", 0, "")))
+        return _arrive, (self.function, *(_origin(self.function) or ("", 0, "")))
 
 
 def source_of(function: Callable[..., Any]) -> str | None:

