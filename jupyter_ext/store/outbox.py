@@ -49,13 +49,13 @@ class Dispatcher:
         """Say that there is something to deliver."""
         self._wake.set()
 
-    def stop(self) -> None:
-        """Deliver what is there, then stop."""
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Deliver what is there, then stop. What takes longer is left to the next process."""
         thread, self._thread = self._thread, None
         if thread is not None:
             self._stopping.set()
             self._wake.set()
-            thread.join(timeout=5)
+            thread.join(timeout_s)
 
     def deliver(self, sink: Sink) -> int:
         """Deliver one batch to ``sink`` and return how many rows it took. Stops at the first that the sink refuses."""

@@ -111,6 +111,8 @@ class KubeApi:
 
     def start(self) -> KubeApi:
         """Listen; after `stop`, on the same port."""
+        if crd.FILE.is_file():
+            crd.problems({})  # reads the schema, which on a busy machine takes longer than a client waits for an answer
         server = _Server(("127.0.0.1", self._port), _handler(self))
         if self.tls is not None:
             server.socket = self.tls.wrap_socket(server.socket, server_side=True)

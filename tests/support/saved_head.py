@@ -71,8 +71,8 @@ class SavedHead:
         """Kill all processes of the head, and none of the worker."""
         self._kill("head")
 
-    def wait(self, nodes: int, timeout_s: float = 90.0) -> None:
-        """Wait until so many nodes live."""
+    def wait(self, nodes: int, timeout_s: float = 240.0) -> None:
+        """Wait until so many nodes live. What ended meanwhile is started again: Ray gives a node 30 s for its start."""
         deadline = time.monotonic() + timeout_s
         while True:
             try:
@@ -81,6 +81,9 @@ class SavedHead:
             except Unavailable:
                 pass
             assert time.monotonic() < deadline, self.log()
+            for name, running in list(self._processes.items()):
+                if running.poll() is not None:
+                    {"head": self.start, "worker": self.start_worker}[name]()
             time.sleep(0.2)
 
     def log(self) -> str:

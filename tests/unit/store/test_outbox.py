@@ -88,5 +88,5 @@ def test_stopping_delivers_what_is_there(store: Store) -> None:
     got: list[int] = []
     store.outbox.start(lambda _noun, data: got.append(data["n"]))
     emit(store, 1, 2, 3)
-    store.outbox.stop()
+    store.outbox.stop(timeout_s=60)
     assert got == [1, 2, 3]
