@@ -59,6 +59,14 @@ def make(server, folder):
     return make
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C means what it does in a terminal; what a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def frame_of(*texts):
     return pd.DataFrame({"text": list(texts)})
 
@@ -200,6 +208,7 @@ def test_a_failed_row_is_asked_again_next_time(server, make):
     assert make().batch(frame_of("a")) == [1]
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_run_resumes_without_asking_twice(server, make):
     lock, seen = threading.Lock(), Counter()
 
@@ -224,6 +233,7 @@ def test_an_interrupted_run_resumes_without_asking_twice(server, make):
     assert len(seen) == 200
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_does_not_wait_for_a_slow_endpoint_but_its_answer_is_kept(server, make, monkeypatch):
     monkeypatch.setattr(prompts, "_GRACE_SECONDS", 0.05)
     release = threading.Event()
