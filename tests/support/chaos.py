@@ -26,7 +26,7 @@ import psutil
 from traitlets.config import Config
 
 from jupyter_ext.jobs.states import MOVES
-from jupyter_ext.jobs.values import Attempt, JobDetail, JobEvent, JobSpec, JobState, Resources
+from jupyter_ext.jobs.values import JobDetail, JobEvent, JobSpec, JobState, Resources
 from jupyter_ext.values import Query
 from jupyter_ext.workspace import Workspace
 
@@ -70,6 +70,8 @@ total, seen = walk(lambda total, step: ray.get(add.remote(total, step)))
 """
 )
 
+#: So long after a fault it may still be felt: a supervisor's leases run out, a head starts.
+_WAKE_S = 30.0
 #: How many of a hundred.
 _WEIGHTS = {"driver": 60, "supervisor": 20, "worker": 10, "frozen driver": 6, "head": 4}
 
@@ -117,21 +119,28 @@ class Report:
     wrong: list[str] = field(default_factory=list)
     redone: list[int] = field(default_factory=list)
 
-    def waits(self, kind: str) -> tuple[list[float], list[float]]:
+    def waits(self, kind: str) -> dict[str, list[float]]:
         """Return the seconds from kills of a kind until they were noticed, and until the next attempts ran.
 
         Noticed is what is written down as the attempt's end. A kill of what all jobs need counts for each of them.
+        Those that ran again without a further fault meanwhile, or one shortly before, are also told by themselves.
         """
-        noticed, resumed = [], []
+        noticed, resumed, undisturbed = [], [], []
         for fault in self.faults:
             for job in self.jobs if fault.kind == kind else ():
                 if fault.job_id in (None, job.id) and (lost := _lost(job, fault)) is not None:
-                    attempt, following = lost
-                    assert attempt.ended_at is not None
-                    noticed.append(attempt.ended_at.timestamp() - fault.at)
-                    if following.started_at is not None:
-                        resumed.append(following.started_at.timestamp() - fault.at)
-        return sorted(noticed), sorted(resumed)
+                    ended, ran_again = lost
+                    noticed.append(ended - fault.at)
+                    if ran_again is not None:
+                        resumed.append(ran_again - fault.at)
+                        if not self._disturbed(job, fault, ran_again):
+                            undisturbed.append(ran_again - fault.at)
+        waits = {"noticed": noticed, "resumed": resumed, "undisturbed": undisturbed}
+        return {what: sorted(seconds) for what, seconds in waits.items() if seconds}
+
+    def _disturbed(self, job: JobDetail, fault: Fault, until: float) -> bool:
+        others = (other for other in self.faults if other is not fault and other.job_id in (None, job.id))
+        return any(fault.at - _WAKE_S < other.at < until for other in others)
 
     def table(self) -> str:
         """Return the report as lines of text."""
@@ -147,9 +156,9 @@ class Report:
             mean = sum(redone) / len(redone)
             lines.append(f"steps redone      {mean:.1f} on average, {redone[-1]} at most (checkpoints every {EVERY})")
         for kind in ("driver", "head"):
-            for what, waits in zip(("noticed", "resumed"), self.waits(kind), strict=True):
-                if waits:
-                    lines.append(f"{f'{kind} {what}':<17} {spread(waits)}")
+            for what, waits in self.waits(kind).items():
+                name = f"  {len(waits)} of them" if what == "undisturbed" else f"{kind} {what}"
+                lines.append(f"{name:<17} {spread(waits)}{', undisturbed' if what == 'undisturbed' else ''}")
         return "\n".join(lines)
 
 
@@ -159,16 +168,22 @@ def spread(waits: list[float]) -> str:
     return f"{middle:.1f} s in the middle, {most:.1f} s for 95 %, {waits[-1]:.1f} s at most"
 
 
-def _lost(job: JobDetail, fault: Fault) -> tuple[Attempt, Attempt] | None:
-    """Return the attempt that a fault has ended, and the next; None when it ended none of this job's."""
-    for attempt, following in pairwise(job.attempts):
+def _lost(job: JobDetail, fault: Fault) -> tuple[float, float | None] | None:
+    """Return when the attempt that a fault killed ended, and when the job ran again; None when it killed none of its.
+
+    The next attempt may be lost before it runs: then the one after that counts.
+    """
+    for number, attempt in enumerate(job.attempts[:-1], start=1):
         if attempt.ended_at is None or attempt.ended_at.timestamp() <= fault.at:
             continue
         # That a driver ran is known: it was the one that was killed.
         ran = fault.job_id is not None or (
             attempt.started_at is not None and attempt.started_at.timestamp() <= fault.at
         )
-        return (attempt, following) if ran and attempt.state is JobState.INTERRUPTED else None
+        if not ran or attempt.state is not JobState.INTERRUPTED:
+            return None
+        later = (one.started_at.timestamp() for one in job.attempts[number:] if one.started_at is not None)
+        return attempt.ended_at.timestamp(), next(later, None)
     return None
 
 
