@@ -62,13 +62,13 @@ class Evaluations:
         table = tables.monitor
         with self._store.write() as tx:
             tx.lock("monitor", monitor.id)
-            known = tx.scalar(
-                sa.select(tables.evaluation.c.id).where(
+            known = tx.all(
+                sa.select(tables.evaluation).where(
                     tables.evaluation.c.monitor_id == monitor.id, tables.evaluation.c.key == spec.key
                 )
             )
-            if known is not None:
-                return _evaluation(tx, known)
+            if known:
+                return _evaluations(tx, monitor, known)[0]
             row = tx.one_or_none(sa.select(table).where(table.c.id == monitor.id))
             if row is None:
                 raise NotFound(f"There is no monitor {monitor.name!r}.")
@@ -172,8 +172,7 @@ class Evaluations:
         table = tables.evaluation
         with self._store.read() as tx:
             rows, cursor = paginate(tx, sa.select(table).where(table.c.monitor_id == monitor.id), table.c.id, query)
-            judged = _judged(tx, [row["id"] for row in rows], breached=True)
-        return Page(items=[Evaluation(**row, judged=judged[row["id"]]) for row in rows], next_cursor=cursor)
+            return Page(items=_evaluations(tx, monitor, rows, breached=True), next_cursor=cursor)
 
     def measurements(self, monitor: Monitor, query: MeasurementQuery) -> Page[Measurement]:
         """Return what was measured in a page of windows, newest first: of all rules, or of one check or feature.
@@ -302,7 +301,27 @@ def _judged(tx: Transaction, evaluation_ids: Sequence[str], breached: bool = Fal
     return found
 
 
-def _evaluation(tx: Transaction, evaluation_id: str) -> Evaluation:
-    row = tx.one_or_none(sa.select(tables.evaluation).where(tables.evaluation.c.id == evaluation_id))
-    assert row is not None
-    return Evaluation(**row, judged=_judged(tx, [evaluation_id])[evaluation_id])
+def _evaluations(tx: Transaction, monitor: Monitor, windows: Sequence[Row], breached: bool = False) -> list[Evaluation]:
+    """Return windows with what was measured in them, or only what broke a rule, and with the alarms that they moved."""
+    table = tables.alarm
+    judged = _judged(tx, [row["id"] for row in windows], breached)
+    # An alarm moves at the end of a window, and no two windows that count have the same.
+    ends = [row["end"] for row in windows if row["number"] is not None]
+    moved = sa.select(table).where(
+        table.c.monitor_id == monitor.id, sa.or_(table.c.fired_at.in_(ends), table.c.resolved_at.in_(ends))
+    )
+    fired: dict[datetime | None, list[Alarm]] = defaultdict(list)
+    resolved: dict[datetime | None, list[Alarm]] = defaultdict(list)
+    for found in tx.all(moved.order_by(table.c.id)):
+        alarm = alarm_of(found, monitor.name, monitor.model)
+        fired[alarm.fired_at].append(alarm)
+        resolved[alarm.resolved_at].append(alarm)
+    return [
+        Evaluation(
+            **row,
+            judged=judged[row["id"]],
+            fired=tuple(fired[row["end"]] if row["number"] is not None else ()),
+            resolved=tuple(resolved[row["end"]] if row["number"] is not None else ()),
+        )
+        for row in windows
+    ]

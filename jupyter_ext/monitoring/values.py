@@ -396,7 +396,8 @@ class Alarm(Value):
 class Evaluation(Value):
     """A judged window; in lists, ``judged`` has only the rules that it broke.
 
-    ``skipped`` tells why a window changed no alarm: too few rows, or older than one that was judged before.
+    ``fired`` and ``resolved`` are the alarms that it moved; asked for later, as they stand then. ``skipped`` tells why
+    a window moved none: too few rows, or older than one that was judged before.
     """
 
     id: str

@@ -80,7 +80,8 @@ export function measured(day: number, change: Partial<Measurement> = {}): Measur
 /** The window of the `day`-th of January. */
 export function judgedWindow(day: number, change: Partial<Evaluation> = {}): Evaluation {
   const { start, end, evaluation_id: id } = measured(day);
-  return { id, start, end, n_rows: 1200, number: day, breached: 0, skipped: '', judged: [], ...change };
+  const moved = { fired: [], resolved: [] };
+  return { id, start, end, n_rows: 1200, number: day, breached: 0, skipped: '', judged: [], ...moved, ...change };
 }
 
 /** A message about an alarm that fired. */

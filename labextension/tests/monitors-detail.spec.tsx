@@ -48,7 +48,12 @@ const part = (title: string) => {
 const firing = (fake: FakeMonitors): void => {
   fake.alarmsOf = [alarm(1)];
   fake.windowsOf = [
-    judgedWindow(2, { breached: 1, judged: [measured(2, { breached: true })] }),
+    judgedWindow(2, {
+      breached: 1,
+      judged: [measured(2, { breached: true })],
+      fired: [alarm(1)],
+      resolved: [alarm(2, { feature: 'plan', message: "'plan' was odd." })]
+    }),
     judgedWindow(1, { n_rows: 7, number: null, skipped: 'It has 7 rows, and the monitor judges from 30 on.' })
   ];
   fake.measuredOf = [
@@ -93,7 +98,9 @@ it('has an active alarm’s sentence, since when it is and in how many windows',
 it('tells what a window broke, made fire or was skipped for', async () => {
   await show({ firing: 1 }, firing);
   const [broken, skipped] = [...part('Last windows').querySelectorAll('li')].map(item => item.textContent);
-  expect(broken).toMatch(/1,?200 rows1 breach\. drift: ageFired: 'age' drifted: distance 0\.3/);
+  expect(broken).toMatch(
+    /1,?200 rows1 breach\. drift: ageFired: 'age' drifted: distance 0\.3.*Resolved: 'plan' was odd\.$/
+  );
   expect(skipped).toMatch(/7 rowsSkipped: It has 7 rows, and the monitor judges from 30 on\.$/);
 });
 

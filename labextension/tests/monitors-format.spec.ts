@@ -6,7 +6,6 @@ import {
   breachesLabel,
   codeOf,
   deliveryNote,
-  movedBy,
   routeLabel,
   ruleLabel,
   stateLabel,
@@ -74,13 +73,6 @@ it('says how far an alarm is', () => {
     /^Pending since .* · in 1 window · fires after 2$/
   );
   expect(alarmSpan(alarm(1, { calm: 1 }), of, trans)).toMatch(/ · 1 of 2 windows without, then resolved$/);
-});
-
-it('knows which alarms a window moved, and that a skipped one moved none', () => {
-  const alarms = [alarm(1), alarm(2, { state: 'resolved', resolved_at: '2026-01-03T00:00:00+00:00', fired_at: null })];
-  const moved = movedBy(judgedWindow(2), alarms);
-  expect([moved.fired.map(({ id }) => id), moved.resolved.map(({ id }) => id)]).toEqual([['alarm-1'], ['alarm-2']]);
-  expect(movedBy(judgedWindow(2, { number: null }), alarms)).toEqual({ fired: [], resolved: [] });
 });
 
 it('names some of many breaches', () => {

@@ -136,6 +136,9 @@ export interface Evaluation {
   readonly breached: number;
   readonly skipped: string;
   readonly judged: readonly Judged[];
+  /** The alarms that it moved, as they stand now. */
+  readonly fired: readonly Alarm[];
+  readonly resolved: readonly Alarm[];
 }
 
 /** A message about alarms to one route. */

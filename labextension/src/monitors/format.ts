@@ -98,19 +98,6 @@ export function windowLabel({ start, end }: Pick<Evaluation, 'start' | 'end'>): 
   return start ? spanLabel(start, end) : whenLabel(end);
 }
 
-/** Which alarms a window made fire, and which it resolved: those that moved when it ended. */
-export function movedBy(
-  window: Evaluation,
-  alarms: readonly Alarm[]
-): Readonly<Record<'fired' | 'resolved', readonly Alarm[]>> {
-  const at = (moment: string | null): boolean =>
-    window.number !== null && moment !== null && Date.parse(moment) === Date.parse(window.end);
-  return {
-    fired: alarms.filter(({ fired_at }) => at(fired_at)),
-    resolved: alarms.filter(({ resolved_at }) => at(resolved_at))
-  };
-}
-
 /** Which rules a window broke: `drift of age, income; quality of plan, missing`. */
 export function breachesLabel(window: Evaluation, trans: TranslationBundle): string {
   const shown = 5;

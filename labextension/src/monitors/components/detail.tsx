@@ -72,7 +72,7 @@ export function Detail(props: DetailProps): React.ReactElement {
               )}
             </Section>
             <TimelineView model={model} state={state} checks={monitor.checks} />
-            <Windows windows={state.windows} alarms={[...active, ...past]} />
+            <Windows windows={state.windows} />
             <Section title={trans.__('Past alarms')} count={past.length}>
               {past.length ? (
                 <Alarms alarms={past} monitor={monitor} />

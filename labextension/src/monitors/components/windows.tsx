@@ -1,20 +1,14 @@
 import * as React from 'react';
-import type { Alarm, Evaluation } from '../../api/monitors';
+import type { Evaluation } from '../../api/monitors';
 import { Section, useTrans } from '../../common/components';
 import { moment, number } from '../../common/format';
-import { breachesLabel, movedBy, windowLabel } from '../format';
+import { breachesLabel, windowLabel } from '../format';
 
 /** For a notebook, so in no language. */
 const CHECK = 'monitor.check(frame)';
 
-interface WindowsProps {
-  readonly windows: readonly Evaluation[];
-  /** The monitor's alarms, by which is told what a window made fire and what it resolved. */
-  readonly alarms: readonly Alarm[];
-}
-
 /** The last judged windows, newest first. */
-export function Windows({ windows, alarms }: WindowsProps): React.ReactElement {
+export function Windows({ windows }: { windows: readonly Evaluation[] }): React.ReactElement {
   const trans = useTrans();
   return (
     <Section title={trans.__('Last windows')} count={windows.length}>
@@ -23,7 +17,7 @@ export function Windows({ windows, alarms }: WindowsProps): React.ReactElement {
       ) : (
         <ol className="jpx-Entries">
           {windows.map(window => (
-            <Window key={window.id} window={window} alarms={alarms} />
+            <Window key={window.id} window={window} />
           ))}
         </ol>
       )}
@@ -31,10 +25,9 @@ export function Windows({ windows, alarms }: WindowsProps): React.ReactElement {
   );
 }
 
-function Window({ window, alarms }: { window: Evaluation; alarms: readonly Alarm[] }): React.ReactElement {
+function Window({ window }: { window: Evaluation }): React.ReactElement {
   const trans = useTrans();
-  const { fired, resolved } = movedBy(window, alarms);
-  const { n_rows, breached, skipped } = window;
+  const { n_rows, breached, skipped, fired, resolved } = window;
   return (
     <li className="jpx-Window">
       <span className="jpx-Entries-head">
