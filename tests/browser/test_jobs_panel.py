@@ -15,7 +15,7 @@ from jupyter_ext.hub import HubSession, LocalHub, user_folder
 from support import hub as hubs
 from support.lab import SidePanel, brightness
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("hub"), pytest.mark.timeout(290)]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("hub")]
 USER = "a@b c"
 SECOND = 1000
 TRAINING = """

@@ -12,7 +12,7 @@ from playwright.sync_api import Locator, Page, expect
 from support import server as servers
 from support.lab import SidePanel, brightness, run_all_cells
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(290)]
+pytestmark = [pytest.mark.browser]
 expect.set_options(timeout=30_000)
 
 #: Ages that move after seven days; a column that is wrong at once; one that is wrong in the last window only.

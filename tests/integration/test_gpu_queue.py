@@ -25,7 +25,7 @@ OWNER = "ada"
 ONE_GPU = Resources(cpus=1, gpus=1)
 UP = (NodeState.RUNNING, NodeState.IDLE)
 
-pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("gpu_queue"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("gpu_queue")]
 
 SHORT = """
 import os, time

@@ -11,7 +11,7 @@ from jupyter_ext.errors import Forbidden
 from jupyter_ext.hub import HubSession, LocalHub, user_folder
 from support import hub as hubs
 
-pytestmark = [pytest.mark.xdist_group("hub"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.xdist_group("hub")]
 ODD = "a@b c"
 
 

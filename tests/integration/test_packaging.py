@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 LAB = "share/jupyter/labextensions/@jupyter-ext/lab"
 
-pytestmark = [pytest.mark.xdist_group("packaging"), pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.xdist_group("packaging")]
 
 
 def without_node(tmp: Path) -> dict[str, str]:
@@ -31,7 +31,7 @@ def without_node(tmp: Path) -> dict[str, str]:
 
 def run(*command: str | Path, env: dict[str, str], cwd: Path | None = None) -> str:
     done = subprocess.run(
-        [str(part) for part in command], env=env, cwd=cwd, capture_output=True, text=True, timeout=250
+        [str(part) for part in command], env=env, cwd=cwd, capture_output=True, text=True, timeout=570
     )
     assert done.returncode == 0, f"{command} answered {done.returncode}:\n{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr

@@ -246,7 +246,6 @@ def run_case(folder: Path, scenario: str, fuse: Fuse) -> None:
         house.close()
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_whatever_the_supervisor_was_about_to_write_when_it_died(scenario: str, tmp_path: Path) -> None:
     whole = Fuse()
@@ -309,7 +308,6 @@ def run_frozen(folder: Path, scenario: str, frost: Frost) -> bool:
         house.close()
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("scenario", ["succeeds", "interrupted"])
 def test_a_supervisor_that_was_frozen_wakes_up_and_finds_another_in_its_place(scenario: str, tmp_path: Path) -> None:
     """As SIGSTOP does, or a machine that sleeps: before any of its writes."""

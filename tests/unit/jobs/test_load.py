@@ -56,7 +56,6 @@ class InstantClusters(ProcessClusters):
         self._heads.append(Connection(InstantJobs(self._folder), f"head-{len(self._heads)}"))
 
 
-@pytest.mark.timeout(600)
 def test_five_hundred_jobs_of_twenty_users(store: Store, tmp_path: Path, tell: Callable[[str], None]) -> None:
     clusters = InstantClusters(tmp_path)
     clusters.total = {"CPU": 8.0}
