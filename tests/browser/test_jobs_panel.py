@@ -142,7 +142,7 @@ def test_a_job_appears_runs_and_is_cancelled_by_keyboard_alone(session: HubSessi
 
     hubs.submit(session, "train the classifier", TRAINING)
     row = opened.row("train the classifier")
-    expect(row).to_be_visible(timeout=5 * SECOND)
+    expect(row).to_be_visible(timeout=30 * SECOND)
     expect(row.get_by_text("Running")).to_be_visible(timeout=90 * SECOND)
     expect(row.get_by_role("progressbar")).to_be_visible()
     opened.screenshot("jobs-list-light")
@@ -164,7 +164,7 @@ def test_a_job_appears_runs_and_is_cancelled_by_keyboard_alone(session: HubSessi
     opened.page.keyboard.press("Tab")
     opened.page.keyboard.press("Enter")
     expect(dialog).to_have_count(0)
-    expect(row.get_by_text("Cancelled")).to_be_visible(timeout=30 * SECOND)
+    expect(row.get_by_text("Cancelled")).to_be_visible(timeout=60 * SECOND)
     assert opened.errors == []
 
 
@@ -211,7 +211,7 @@ def test_a_job_is_paused_and_goes_on_from_its_checkpoint_while_another_waits(
     waiting = submit(session, "waiting", "print('at last')", resources={"cpus": cpus}, after=[saving])
     greedy = submit(session, "greedy", "print('at last')", resources={"cpus": cpus})
     expect(opened.row("saving")).to_contain_text("priority 5")
-    expect(opened.row("greedy")).to_contain_text("in the queue · Waiting for CPU: 0.25 of", timeout=15 * SECOND)
+    expect(opened.row("greedy")).to_contain_text("in the queue · Waiting for CPU: 0.25 of", timeout=60 * SECOND)
     expect(opened.row("waiting")).to_contain_text("Waiting for 'saving' to succeed.")
     opened.screenshot("jobs-queue-light")
 
@@ -221,7 +221,7 @@ def test_a_job_is_paused_and_goes_on_from_its_checkpoint_while_another_waits(
     opened.page.keyboard.press("Enter")
     expect(opened.panel.get_by_role("heading", name="saving")).to_be_focused()
     checkpoints = opened.section("Checkpoints")
-    expect(checkpoints.get_by_role("row")).to_have_count(4, timeout=30 * SECOND)
+    expect(checkpoints.get_by_role("row")).to_have_count(4, timeout=60 * SECOND)
 
     opened.panel.get_by_role("button", name="Pause the job").focus()
     opened.page.keyboard.press("Enter")
@@ -347,7 +347,7 @@ def test_the_cluster_is_looked_at_stopped_and_started(session: HubSession, sign_
     expect(clusters.get_by_text("Last 30 days: ")).to_be_visible()
     clusters.locator("summary").focus()
     opened.page.keyboard.press("Enter")
-    expect(clusters.get_by_role("list", name="Nodes")).to_contain_text("0.25 of", timeout=20 * SECOND)
+    expect(clusters.get_by_role("list", name="Nodes")).to_contain_text("0.25 of", timeout=60 * SECOND)
     opened.screenshot(f"cluster-{theme}")
 
     stop = clusters.get_by_role("button", name="Stop the cluster")

@@ -13,7 +13,7 @@ from support.lab import run_all_cells
 pytestmark = pytest.mark.browser
 
 #: Machines that run all tests at once are slow.
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=60_000)
 
 SCREENSHOTS = hubs.ROOT / "build" / "screenshots"
 

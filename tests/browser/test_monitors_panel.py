@@ -13,7 +13,7 @@ from support import server as servers
 from support.lab import SidePanel, brightness, run_all_cells
 
 pytestmark = [pytest.mark.browser]
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=60_000)
 
 #: Ages that move after seven days; a column that is wrong at once; one that is wrong in the last window only.
 MONITORS = """

@@ -14,7 +14,7 @@ from support.lab import choose, run_all_cells
 pytestmark = pytest.mark.browser
 
 #: Machines that run all tests at once are slow.
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=60_000)
 
 SCREENSHOTS = hubs.ROOT / "build" / "screenshots"
 
@@ -205,9 +205,9 @@ def test_a_busy_kernel_is_told_and_the_vote_arrives(labelling, lab):
     page.keyboard.press("m")
     status = page.locator(".jx-live").get_by_role("status")
     expect(status).to_have_text("Saving…")
-    expect(status).to_have_text("Waiting for the kernel…", timeout=12_000)
+    expect(status).to_have_text("Waiting for the kernel…", timeout=60_000)
     assert not (lab.root / f"{name}.json").exists()
-    expect(status).to_have_text("All votes saved", timeout=30_000)
+    expect(status).to_have_text("All votes saved", timeout=60_000)
     assert json.loads((lab.root / f"{name}.json").read_text()) == {"a": "malignant"}
 
 

@@ -178,7 +178,7 @@ def test_cancel_ends_the_process(shop: Shop) -> None:
     shop.workspace.jobs.cancel(job_id, owner=OWNER)
     job = shop.finish(job_id)
     assert (job.state, job.message) == (JobState.CANCELLED, "Cancelled.")
-    driver.wait(timeout=20)
+    driver.wait(timeout=60)
     assert shop.log(job_id).startswith("begun\n")
 
 

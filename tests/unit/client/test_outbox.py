@@ -163,7 +163,7 @@ def test_what_the_server_refuses_is_told_and_put_aside(
     assert "'large', kept here since" in said
     assert "is refused: The job asks for 9 CPUs. It lies in" in said
     assert folders(data_dir) == {"waiting": 0, "sent": 1, "refused": 1}
-    assert job.wait(timeout=1, show=False).state is JobState.FAILED
+    assert job.wait(timeout=60, show=False).state is JobState.FAILED
     with pytest.raises(Conflict, match="refused it: The job asks for 9 CPUs"):
         job.result()
     assert later.refresh().id.startswith("job-")

@@ -71,7 +71,7 @@ def bare_server(tmp_path: Path) -> Iterator[str]:
             time.sleep(0.1)
     yield url
     process.terminate()
-    process.wait(timeout=30)
+    process.wait(timeout=60)
 
 
 def test_a_server_without_the_extension_is_told(bare_server: str) -> None:

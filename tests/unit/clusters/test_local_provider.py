@@ -74,7 +74,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
     for each in made:
         each.terminate_nodes(each.non_terminated_nodes({}))
         wait_until(lambda each=each: each.non_terminated_nodes({}) == ["head"])  # type: ignore[misc]
-        assert all(process.wait(5) is not None for process in each.started)
+        assert all(process.wait(60) is not None for process in each.started)
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
 
@@ -150,7 +150,7 @@ def test_one_that_waits_or_starts_can_be_ended(make: Callable[..., Provider]) ->
     provider._troubles["gpu"] = (1000, "trouble")
     waiting = begin(provider, 1)
     provider.terminate_nodes(waiting)
-    wait_until(lambda: provider.non_terminated_nodes({}) == ["head"], 5)
+    wait_until(lambda: provider.non_terminated_nodes({}) == ["head"], 30)
     assert processes(waiting[0]) == []
     provider._troubles.clear()
 

@@ -58,7 +58,7 @@ def ray(asked: list[tuple[str, str, Any]]) -> Iterator[Ray]:
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    jobs = RayJobs(f"http://127.0.0.1:{server.server_address[1]}/", "token", timeout=5)
+    jobs = RayJobs(f"http://127.0.0.1:{server.server_address[1]}/", "token", timeout=30)
 
     def answers(status: int, payload: Any) -> RayJobs:
         answer[:] = [status, payload if isinstance(payload, str) else json.dumps(payload)]

@@ -196,7 +196,7 @@ def test_stopping_while_it_starts_ends_the_start(make: Make) -> None:
         wait_until(lambda: service.backend.find("ada", "default") is not None)
         assert service.stop("ada").state is ClusterState.STOPPED
         with pytest.raises(Unavailable, match="stopped while it started"):
-            starting.result(timeout=30)
+            starting.result(timeout=60)
     assert service.backend.find("ada", "default") is None
 
 
@@ -206,7 +206,7 @@ def test_a_start_waits_for_a_stop_that_is_under_way(make: Make, monkeypatch: pyt
     stops, may_stop = service.backend.stop, threading.Event()
 
     def slowly(owner: str, name: str) -> None:
-        assert may_stop.wait(30)
+        assert may_stop.wait(60)
         stops(owner, name)
 
     monkeypatch.setattr(service.backend, "stop", slowly)

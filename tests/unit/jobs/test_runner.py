@@ -112,7 +112,7 @@ def test_sigterm_lets_the_code_tidy_up(attempt: Attempt) -> None:
     process = attempt.begin()
     attempt.until(lambda: attempt.log == "begun\n")
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert (attempt.outcome.succeeded, attempt.outcome.reason) == (False, "terminated")
     assert attempt.log.startswith("begun\ntidied up\n")
     assert not attempt.objects.exists(attempt.path("result.pkl"))
@@ -122,7 +122,7 @@ def test_replaced_before_it_begins(attempt: Attempt) -> None:
     attempt.prepare("print('never')")
     attempt.objects.put(fence_path("job-1"), b"2")
     process = attempt.begin()
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert process.returncode == EXIT_FENCED
     assert attempt.objects.list("jobs/job-1/logs") == []
 
@@ -130,7 +130,7 @@ def test_replaced_before_it_begins(attempt: Attempt) -> None:
 def test_without_its_task_it_asks_to_be_tried_again(attempt: Attempt) -> None:
     attempt.objects.put(fence_path("job-1"), b"1")
     process = attempt.begin()
-    said, _ = process.communicate(timeout=30)
+    said, _ = process.communicate(timeout=120)
     assert process.returncode == EXIT_TRY_AGAIN
     assert "could not begin" in said
 

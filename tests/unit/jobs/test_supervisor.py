@@ -164,7 +164,7 @@ def test_silence_ends_an_attempt_that_ray_says_is_running(driver: Any, clusters:
     # It wakes up late, and finds that it was replaced.
     first = clusters.jobs.processes[f"{job_id}-a1"]
     first.send_signal(signal.SIGCONT)
-    assert first.wait(timeout=30) != 0
+    assert first.wait(timeout=60) != 0
     assert cloudpickle.loads(driver.jobs.result(job_id, owner=OWNER)) == {"total": sum(range(8))}
 
 
@@ -286,7 +286,7 @@ def test_fenced_attempt_writes_nothing(driver: Any, store: Any, clusters: Any) -
     driver.until(job_id, lambda job: job.state is JobState.RUNNING)
     store.objects.put(fence_path(job_id), b"2")
     process = clusters.jobs.processes[f"{job_id}-a1"]
-    assert process.wait(timeout=20) == 76
+    assert process.wait(timeout=60) == 76
     assert not store.objects.exists(attempt_path(job_id, 1, "outcome.json"))
 
 

@@ -250,7 +250,7 @@ def alertmanager(tmp_path: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
 
 
 def test_an_alertmanager_is_told_while_it_lasts_and_when_it_ends(

@@ -108,7 +108,7 @@ def kubeconfig(path: Path, cluster: dict[str, Any], user: dict[str, Any], **cont
 
 
 def works(found: Access) -> bool:
-    api = Api(found, timeout=5)
+    api = Api(found, timeout=30)
     try:
         return api.list_all("Pod", "ray")[0] == []
     finally:

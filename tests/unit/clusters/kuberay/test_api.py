@@ -25,7 +25,7 @@ def kube() -> Iterator[KubeApi]:
 
 @pytest.fixture
 def api(kube: KubeApi) -> Iterator[Api]:
-    client = Api(Access(kube.url, token=kube.token), timeout=5)
+    client = Api(Access(kube.url, token=kube.token), timeout=30)
     yield client
     client.close()
 
