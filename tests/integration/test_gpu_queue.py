@@ -14,8 +14,8 @@ import psutil
 import pytest
 from traitlets.config import Config
 
-from jupyter_ext.clusters.values import ClusterState, Node, NodeState
-from jupyter_ext.jobs.values import JobDetail, JobSpec, JobState, Resources
+from jupyter_ext.clusters.values import ClusterSize, ClusterState, Node, NodeState
+from jupyter_ext.jobs.values import JobDetail, JobSpec, JobState, LogQuery, Resources
 from jupyter_ext.workspace import Workspace
 from support.waiting import wait_until
 
@@ -31,6 +31,17 @@ SHORT = """
 import os, time
 time.sleep(2)
 node = os.environ["RAY_CLOUD_INSTANCE_ID"]
+"""
+
+SAVES = """
+import time
+from jupyter_ext.jobs import checkpoint
+saved = checkpoint.latest()
+if saved is None:
+    checkpoint.on_stop(lambda: (7, "saved in time"))
+    print("begun", flush=True)
+    time.sleep(300)
+state = saved.state
 """
 
 WALK = """
@@ -142,6 +153,19 @@ def test_a_job_whose_node_is_killed_goes_on_on_another(workspace: Workspace, tel
     assert second.resumed_step in (5, 10)
     noticed, resumed = first.ended_at.timestamp() - killed, second.started_at.timestamp() - killed
     tell(f"a node is killed: noticed after {noticed:.1f} s, the job goes on on a new one after {resumed:.1f} s")
+
+
+def test_jobs_save_before_their_worker_is_taken_away(workspace: Workspace) -> None:
+    job_id = submit(workspace, SAVES, "state")
+    wait_until(lambda: "begun" in workspace.jobs.read_log(job_id, LogQuery(), owner=OWNER).text)
+    workspace.clusters.resize(OWNER, "default", ClusterSize(limits={"gpu": 0}))
+    wait_until(lambda: workers(workspace) == [])
+    wait_until(lambda: get(workspace, job_id).attempts[0].ended_at is not None)
+    assert get(workspace, job_id).attempts[0].durable_step == 7, get(workspace, job_id).message
+    workspace.clusters.resize(OWNER, "default", ClusterSize(limits={"gpu": 2}))
+    wait_until(lambda: get(workspace, job_id).state.final)
+    assert result(workspace, job_id) == {"state": "saved in time"}
+    assert [attempt.resumed_step for attempt in get(workspace, job_id).attempts] == [None, 7]
 
 
 def raylet_of(worker: str) -> psutil.Process:

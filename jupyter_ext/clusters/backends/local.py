@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from pydantic import ValidationError
 from traitlets import Dict, Float, Int, List, TraitError, Unicode, default, validate
 
 from jupyter_ext.clusters import keeper
-from jupyter_ext.clusters.backends import local_scaling
+from jupyter_ext.clusters.backends import local_provider, local_scaling
 from jupyter_ext.clusters.backends.base import ClusterBackend, Head
 from jupyter_ext.clusters.backends.local_scaling import HEAD, Scaling
 from jupyter_ext.clusters.backends.machine import count_cpus, count_gpus, gpus, memory_bytes
@@ -120,7 +121,7 @@ class LocalBackend(ClusterBackend):
         3600.0, min=1.0, help="Seconds after which a head ends by itself when no server asks for it any more."
     ).tag(config=True)
     stop_grace = Float(
-        10.0, min=0.0, help="Seconds that jobs have to save when their head is stopped, and then the head to end."
+        10.0, min=0.0, help="Seconds that jobs have to save when their node is stopped, and then the head to end."
     ).tag(config=True)
 
     @default("num_cpus")
@@ -215,7 +216,7 @@ class LocalBackend(ClusterBackend):
         """Tell the jobs, then the keeper to end, and wait until it has: it goes last."""
         folder = self._folder(owner, name)
         if (pid := keeper.lock_holder(folder)) is not None:
-            _give_notice(pid, self.stop_grace)
+            _give_notice(_runners(pid), self.stop_grace)
         for number, patience in ((signal.SIGTERM, self.stop_grace + 10), (signal.SIGKILL, 5.0)):
             pid = keeper.lock_holder(folder)
             if pid is None:
@@ -253,7 +254,7 @@ class LocalBackend(ClusterBackend):
         return self._declared() if scaling is None else scaling.current_kinds()
 
     def resize(self, owner: str, name: str, limits: dict[str, int]) -> None:
-        """Set limits, up to those declared. Surplus workers end at once, idle ones first."""
+        """Set limits, up to those declared. Surplus workers end, idle ones first, when the jobs on them have saved."""
         folder = self._folder(owner, name)
         scaling = local_scaling.read(folder) if self.find(owner, name) else None
         if scaling is None:
@@ -263,7 +264,17 @@ class LocalBackend(ClusterBackend):
         for kind, limit in limits.items():
             if limit > declared[kind]:
                 raise Invalid(f"There may be at most {declared[kind]} {kind} workers (c.LocalBackend.worker_kinds).")
-        local_scaling.change(folder, lambda old: old.model_copy(update={"limits": {**old.limits, **limits}}))
+        workers = Counter(worker.kind for worker in local_scaling.workers(folder))
+        leaving = {kind: surplus for kind, limit in limits.items() if (surplus := workers[kind] - limit) > 0}
+        local_scaling.change(
+            folder, lambda old: old.model_copy(update={"limits": {**old.limits, **limits}, "leaving": leaving})
+        )
+        if not leaving:
+            return
+        # Ray ends a worker without a word, and idle ones first: by then those are, whose jobs were told.
+        if (pid := keeper.lock_holder(folder)) is not None:
+            _give_notice(_on_surplus(_runners(pid), local_scaling.workers(folder), limits), self.stop_grace)
+        local_scaling.change(folder, lambda old: old.model_copy(update={"leaving": {}}))
 
     def want(self, head: Head, bundles: list[dict[str, float]]) -> None:
         """Write down how many workers of each kind the bundles take; Ray's autoscaler reads it within a second."""
@@ -431,16 +442,38 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def _give_notice(pid: int, seconds: float) -> None:
-    """Give the jobs below a process the notice to stop, and time to save: of Ray they would hear nothing."""
-    told = []
+def _runners(pid: int) -> list[psutil.Process]:
+    """Return the processes of jobs below a process."""
+    found = []
     with suppress(psutil.NoSuchProcess):
         for process in psutil.Process(pid).children(recursive=True):
             with suppress(psutil.Error):
                 if process.cmdline()[1:3] == _RUNNER:
-                    process.terminate()
-                    told.append(process)
-    psutil.wait_procs(told, timeout=seconds)
+                    found.append(process)
+    return found
+
+
+def _on_surplus(
+    runners: list[psutil.Process], workers: list[local_scaling.Worker], limits: dict[str, int]
+) -> list[psutil.Process]:
+    """Return those of the runners that are on workers which are too many: those on which the fewest jobs are."""
+    on: dict[str, list[psutil.Process]] = {worker.id: [] for worker in workers}
+    for runner in runners:
+        with suppress(psutil.Error, KeyError):
+            on[runner.environ()[local_provider.MARK]].append(runner)
+    told = []
+    for kind, limit in limits.items():
+        each = sorted((on[worker.id] for worker in workers if worker.kind == kind), key=len)
+        told += [runner for those in each[: max(0, len(each) - limit)] for runner in those]
+    return told
+
+
+def _give_notice(runners: list[psutil.Process], seconds: float) -> None:
+    """Give jobs the notice to stop, and time to save: of Ray they would hear nothing."""
+    for runner in runners:
+        with suppress(psutil.NoSuchProcess):
+            runner.terminate()
+    psutil.wait_procs(runners, timeout=seconds)
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -34,7 +34,7 @@ from jupyter_ext.values import new_id
 logger = logging.getLogger(__name__)
 
 #: In the environment of every process of a worker, which is known by it.
-_MARK = "RAY_CLOUD_INSTANCE_ID"
+MARK = "RAY_CLOUD_INSTANCE_ID"
 _KIND = "ray-user-node-type"
 _TICK_SECONDS = 0.25
 #: What a worker has to end in good order.
@@ -183,7 +183,7 @@ class LocalNodeProvider:
         from ray._private.node import Node
         from ray._private.parameter import RayParams
 
-        environment = {_MARK: worker.id, "RAY_NODE_TYPE_NAME": worker.kind}
+        environment = {MARK: worker.id, "RAY_NODE_TYPE_NAME": worker.kind}
         if self._deals_gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
         amounts: dict[str, Any] = {"CPU": 0, "GPU": 0, "memory": 0, "object_store_memory": self._object_store_memory}
@@ -249,6 +249,6 @@ def _processes(worker_id: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.environ().get(_MARK) == worker_id:
+            if process.environ().get(MARK) == worker_id:
                 found.append(process)
     return found

@@ -46,14 +46,16 @@ class Worker(Value):
 class Scaling(Value):
     """What a cluster may grow to, and what it is to have now.
 
-    ``kinds`` are as declared; ``limits`` and ``wanted`` count workers by kind. ``gpus`` names the devices that are
-    dealt out among the workers; without any, GPUs are numbers only, as everywhere in Ray.
+    ``kinds`` are as declared; ``limits``, ``wanted`` and ``leaving`` count workers by kind. Those that leave are beyond
+    the limit, and stay for Ray while the jobs on them save; nothing new is to begin there. ``gpus`` names the devices
+    that are dealt out among the workers; without any, GPUs are numbers only, as everywhere in Ray.
     """
 
     head: dict[str, float]
     kinds: tuple[WorkerKind, ...]
     limits: dict[str, int] = {}
     wanted: dict[str, int] = {}
+    leaving: dict[str, int] = {}
     gcs_address: str
     sockets: str
     idle_timeout: float
@@ -89,10 +91,10 @@ class Scaling(Value):
             types[kind.name] = {
                 **_node_type(kind.resources),
                 "min_workers": max(kind.min_nodes, min(self.wanted.get(kind.name, 0), kind.max_nodes)),
-                "max_workers": kind.max_nodes,
+                "max_workers": kind.max_nodes + self.leaving.get(kind.name, 0),
                 "idle_timeout_s": self.idle_timeout,
             }
-        most = sum(kind.max_nodes for kind in self.current_kinds())
+        most = sum(kind.max_nodes for kind in self.current_kinds()) + sum(self.leaving.values())
         commands = ("setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
         return {
             "cluster_name": HEAD,

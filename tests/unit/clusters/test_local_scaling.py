@@ -39,6 +39,11 @@ def test_what_is_wanted_is_the_least_there_is_and_never_above_the_limit() -> Non
     assert wanting.ray_config(Path("/c"))["max_workers"] == 6
     lowered = wanting.model_copy(update={"limits": {"gpu": 1, "cpu": 0}})
     assert counts(lowered) == {"head": (0, 0), "cpu": (0, 0), "gpu": (1, 1)}
+    # Those that leave stay for Ray, and are no room for anything new.
+    leaving = lowered.model_copy(update={"leaving": {"gpu": 2}})
+    assert counts(leaving) == {"head": (0, 0), "cpu": (0, 0), "gpu": (1, 3)}
+    assert leaving.ray_config(Path("/c"))["max_workers"] == 3
+    assert leaving.current_kinds() == lowered.current_kinds()
     assert counts(wanting.wanting([])) == counts(scaling)
     assert [kind.name for kind in lowered.current_kinds()] == ["cpu", "gpu"]
 
