@@ -21,6 +21,7 @@ from jupyter_ext.jobs.supervisor import Supervisor
 from jupyter_ext.jobs.values import JobDetail, JobQuery, JobSpec, JobState, LogQuery
 from jupyter_ext.values import Query
 from jupyter_ext.workspace import Workspace
+from support.waiting import wait_until
 
 OWNER = "ada"
 
@@ -63,6 +64,15 @@ class Shop:
 
     def finish(self, job_id: str, timeout_s: float = 90.0) -> JobDetail:
         return self.until(job_id, lambda job: job.state.final, timeout_s)
+
+    def told(self, job_id: str) -> list[str]:
+        """The messages of all events of a job that has ended; they are delivered a little after."""
+        last = self.get(job_id).state.value
+        wait_until(lambda: any(event["state"] == last for event in self._of(job_id)))
+        return [event["message"] for event in self._of(job_id)]
+
+    def _of(self, job_id: str) -> list[dict[str, Any]]:
+        return [event for event in list(self.events) if event.get("job_id") == job_id]
 
     def log(self, job_id: str) -> str:
         return self.workspace.jobs.read_log(job_id, LogQuery(limit=1_000_000), owner=OWNER).text
@@ -107,8 +117,7 @@ def test_job_runs_on_a_cluster_that_starts_for_it(shop: Shop) -> None:
     assert cloudpickle.loads(shop.workspace.jobs.result(job_id, owner=OWNER)) == {"y": 21}
     assert shop.log(job_id) == "got 21\n"
     assert shop.states(job_id) == ["queued", "admitted", "starting", "running", "succeeded"]
-    messages = [event["message"] for event in shop.events if event["noun"] == "job" and event["job_id"] == job_id]
-    assert "Starting your Ray cluster; this takes some seconds." in messages
+    assert "Starting your Ray cluster; this takes some seconds." in shop.told(job_id)
 
 
 def test_code_of_a_job_can_use_ray_itself(shop: Shop) -> None:
@@ -195,13 +204,9 @@ def test_killed_driver_resumes_at_its_checkpoint(shop: Shop, tell: Callable[[str
     resumed = shop.until(job_id, lambda job: len(job.attempts) == 2 and job.attempts[1].resumed_step is not None)
     took = time.monotonic() - killed
     assert resumed.attempts[1].resumed_step == 4
-    messages = [event["message"] for event in shop.events if event.get("job_id") == job_id]
     job = shop.finish(job_id)
     assert job.state is JobState.SUCCEEDED
-    assert "Attempt 2 resumed at step 4; 2 steps redone." in [
-        *messages,
-        *(event["message"] for event in shop.events if event.get("job_id") == job_id),
-    ]
+    assert "Attempt 2 resumed at step 4; 2 steps redone." in shop.told(job_id)
     assert cloudpickle.loads(shop.workspace.jobs.result(job_id, owner=OWNER)) == {"history": [1, 2, 3, 4, 5, 6]}
     assert shop.states(job_id)[4:7] == ["interrupted", "queued", "admitted"]
     tell(f"a killed driver: the job went on after {took:.1f} s")
