@@ -98,7 +98,9 @@ def fingerprint(variables: Mapping[str, Any]) -> str:
             # What a function or class refers to is the state, which is pickled last: one may refer to itself.
             if by_value is not NotImplemented and isinstance(obj, FunctionType):
                 try:
-                    return str, (inspect.getsource(obj.__code__),), by_value[2]
+                    # Two lambdas in one line have one text, and other columns.
+                    columns = [position[2:] for position in obj.__code__.co_positions()]
+                    return str, (inspect.getsource(obj.__code__),), (columns, by_value[2])
                 except (OSError, TypeError):  # it was made without a text, by `exec`
                     return by_value
             if by_value is not NotImplemented and isinstance(obj, type) and len(by_value) > 2:

@@ -272,9 +272,11 @@ class LocalBackend(ClusterBackend):
         if not leaving:
             return
         # Ray ends a worker without a word, and idle ones first: by then those are, whose jobs were told.
-        if (pid := keeper.lock_holder(folder)) is not None:
-            _give_notice(_on_surplus(_runners(pid), local_scaling.workers(folder), limits), self.stop_grace)
-        local_scaling.change(folder, lambda old: old.model_copy(update={"leaving": {}}))
+        try:
+            if (pid := keeper.lock_holder(folder)) is not None:
+                _give_notice(_on_surplus(_runners(pid), local_scaling.workers(folder), limits), self.stop_grace)
+        finally:
+            local_scaling.change(folder, lambda old: old.model_copy(update={"leaving": {}}))
 
     def want(self, head: Head, bundles: list[dict[str, float]]) -> None:
         """Write down how many workers of each kind the bundles take; Ray's autoscaler reads it within a second."""

@@ -16,7 +16,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from jupyter_client.manager import start_new_kernel
 
 from jupyter_ext.client import Client
-from jupyter_ext.client._pickling import own_file, own_modules, pickle_all
+from jupyter_ext.client._pickling import fingerprint, own_file, own_modules, pickle_all
 from jupyter_ext.errors import Invalid
 from jupyter_ext.jobs.functions import Travelling
 
@@ -132,6 +132,12 @@ def test_a_new_kernel_finds_the_same_fingerprint() -> None:
     first, second = (in_a_new_kernel(*CELLS, ask).split() for _ in range(2))
     assert first[0] == second[0]
     assert first[1] != second[1]  # which their pickles are not
+
+
+def test_two_lambdas_of_one_line_differ() -> None:
+    one, other = (lambda x: x + 1), (lambda x: x + 2)
+    assert fingerprint({"f": Travelling(one)}) == fingerprint({"f": Travelling(one)})
+    assert fingerprint({"f": Travelling(one)}) != fingerprint({"f": Travelling(other)})
 
 
 @pytest.mark.parametrize(
